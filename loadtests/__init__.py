@@ -1,0 +1,1 @@
+"""Locust files: the load of the experiments."""

@@ -1,0 +1,1 @@
+"""The order flow over asynchronous messages on RabbitMQ."""

@@ -1,0 +1,1 @@
+"""The order flow over a log of events on Kafka."""

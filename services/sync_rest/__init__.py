@@ -1,0 +1,1 @@
+"""The order flow over synchronous REST."""
