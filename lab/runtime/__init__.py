@@ -1,0 +1,1 @@
+"""The runtimes: the ways in which the same stack runs, behind one interface."""
