@@ -85,9 +85,7 @@ def load(path: Path) -> Stack:
             groups={name: tuple(topics) for name, topics in raw.get("kafka", {}).get("groups", {}).items()},
         )
     except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
-        raise LabError(
-            f"The stack file {path} cannot be used ({error}); mend it or unset LAB_STACK."
-        ) from error
+        raise LabError(f"The stack file {path} cannot be used ({error}); mend it or unset LAB_STACK.") from error
 
 
 @cache

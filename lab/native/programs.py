@@ -96,7 +96,7 @@ KAFKA_JVM = "-XX:+UseSerialGC -XX:ReservedCodeCacheSize=96m -Xss512k"
 
 
 def kafka() -> Kafka | None:
-    """Kafka by its scripts on PATH, else by the cache's jars and a Java runtime; None when there is neither."""
+    """Kafka by its scripts on PATH, else by the cache's jars and a Java runtime; None without either."""
     for suffix in (".sh", ""):
         server, storage = which(f"kafka-server-start{suffix}"), which(f"kafka-storage{suffix}")
         if server and storage:

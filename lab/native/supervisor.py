@@ -45,9 +45,7 @@ class Program:
 def _value(text: str) -> str:
     """The text as the configuration file has it, quoted for an environment or a command."""
     if any(mark in text for mark in ("\n", '"', " ;", " #")):
-        raise LabError(
-            f"The setting {text!r} holds a character that cannot be passed on; choose another value."
-        )
+        raise LabError(f"The setting {text!r} holds a character that cannot be passed on; choose another value.")
     return '"' + text.replace("%", "%%") + '"'
 
 
@@ -78,9 +76,7 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 """
     ]
     for program in programs:
-        environment = ",".join(
-            f"{name}={_value(value)}" for name, value in sorted(program.environment.items())
-        )
+        environment = ",".join(f"{name}={_value(value)}" for name, value in sorted(program.environment.items()))
         sections.append(f"""[program:{program.name}]
 command={" ".join(_value(word) for word in program.command)}
 environment={environment}
@@ -113,9 +109,7 @@ class Supervisor:
         self.configuration = self.run / "supervisord.conf"
 
     def _rpc(self) -> Any:
-        proxy = ServerProxy(
-            "http://localhost", transport=SupervisorTransport(None, None, f"unix://{self.socket}")
-        )
+        proxy = ServerProxy("http://localhost", transport=SupervisorTransport(None, None, f"unix://{self.socket}"))
         return proxy.supervisor
 
     def is_running(self) -> bool:
@@ -216,9 +210,7 @@ class Supervisor:
     def shutdown(self) -> None:
         """End the supervisor itself and wait until it is gone."""
         self._rpc().shutdown()
-        wait_until(
-            lambda: "still there" if self.is_running() else None, limit=30, what="The supervisor's end"
-        )
+        wait_until(lambda: "still there" if self.is_running() else None, limit=30, what="The supervisor's end")
         self.socket.unlink(missing_ok=True)
         if self.socket.parent.is_dir() and not any(self.socket.parent.iterdir()):
             self.socket.parent.rmdir()

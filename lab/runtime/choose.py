@@ -18,7 +18,5 @@ def choose(name: str | None = None) -> Runtime:
     """
     wanted = name or os.environ.get("LAB_RUNTIME") or "native"
     if wanted not in RUNTIMES:
-        raise LabError(
-            f"There is no runtime {wanted!r}; choose {' or '.join(RUNTIMES)} by --runtime or LAB_RUNTIME."
-        )
+        raise LabError(f"There is no runtime {wanted!r}; choose {' or '.join(RUNTIMES)} by --runtime or LAB_RUNTIME.")
     return RUNTIMES[wanted](stack())

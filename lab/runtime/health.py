@@ -95,7 +95,7 @@ def kafka(port: int) -> Check:
         try:
             cluster = AdminClient(topics.client_settings(f"127.0.0.1:{port}")).list_topics(timeout=TIMEOUT)
         except KafkaException as error:
-            return str(error.args[0])
+            return str(error.args[0].str())
         missing = sorted(wanted - set(cluster.topics))
         return f"topics missing: {', '.join(missing)}" if missing else None
 

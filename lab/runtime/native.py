@@ -55,9 +55,7 @@ class NativeRuntime:
             tuple(ports[f"rabbitmq{end}"] for end in ("", "-management", "-metrics", "-distribution")),
             health.rabbitmq(ports["rabbitmq-management"]),
         )
-        yield Part(
-            "kafka", "broker", (ports["kafka"], ports["kafka-controller"]), health.kafka(ports["kafka"])
-        )
+        yield Part("kafka", "broker", (ports["kafka"], ports["kafka-controller"]), health.kafka(ports["kafka"]))
         prometheus = ports["prometheus"]
         yield Part("prometheus", "tool", (prometheus,), health.http(f"http://127.0.0.1:{prometheus}/-/ready"))
         if programs.traces():
@@ -86,9 +84,7 @@ class NativeRuntime:
             say("Everything was started before; checking its health.")
         self._format_kafka(found.kafka.storage)
         self._start([name for name in ("epmd",) if name in idle])
-        self._start(
-            [part for part in idle if self.parts[part].kind != "service" and part != "epmd"], wait=False
-        )
+        self._start([part for part in idle if self.parts[part].kind != "service" and part != "epmd"], wait=False)
         self._await(["rabbitmq"])
         created = topics.create(f"127.0.0.1:{self.stack.ports['kafka']}", limit=START_LIMIT)
         say(f"Kafka: {'topics ' + ', '.join(created) + ' created' if created else 'all topics are there'}.")
@@ -154,9 +150,7 @@ class NativeRuntime:
                 if state not in ALIVE:
                     raise LabError(f"{name} ended while it was starting{self._last_words(name)}")
             with ThreadPoolExecutor(max_workers=4) as pool:
-                found = dict(
-                    zip(pending, pool.map(lambda name: self.parts[name].check(), pending), strict=True)
-                )
+                found = dict(zip(pending, pool.map(lambda name: self.parts[name].check(), pending), strict=True))
             for name in [name for name in pending if found[name] is None]:
                 pending.remove(name)
                 if len(names) > 1 or name in ("rabbitmq", "kafka"):
@@ -183,9 +177,7 @@ class NativeRuntime:
         try:
             reply = httpx.post(f"http://127.0.0.1:{self.stack.ports['prometheus']}/-/reload", timeout=10)
         except httpx.HTTPError as error:
-            raise LabError(
-                f"Prometheus took no new configuration ({error}); see `lab logs prometheus`."
-            ) from error
+            raise LabError(f"Prometheus took no new configuration ({error}); see `lab logs prometheus`.") from error
         if not reply.is_success:
             raise LabError(f"Prometheus refused its configuration: {reply.text.strip()}.")
 

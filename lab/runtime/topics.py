@@ -54,7 +54,7 @@ def create(bootstrap: str, *, limit: float = 60.0) -> list[str]:
         try:
             existing.update(admin.list_topics(timeout=2).topics)
         except KafkaException as error:
-            return str(error.args[0])
+            return str(error.args[0].str())
         return None
 
     wait_until(ask, limit=limit, what=f"Kafka at {bootstrap}", hint="see `lab logs kafka`")
@@ -65,9 +65,7 @@ def create(bootstrap: str, *, limit: float = 60.0) -> list[str]:
             result.result(timeout=limit)
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise LabError(
-                    f"Kafka refused topic {name} ({error.args[0]}); see `lab logs kafka`."
-                ) from error
+                raise LabError(f"Kafka refused topic {name} ({error.args[0].str()}); see `lab logs kafka`.") from error
     return [topic.name for topic in missing]
 
 
