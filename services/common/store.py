@@ -1,0 +1,208 @@
+"""The state of a service that outlives it: a database of its own, written in groups.
+
+SQLite in WAL mode unless DATABASE_URL names another database. A commit survives the death of the process at any
+moment; that of the machine is survived up to the last checkpoint (synchronous=NORMAL), as with the brokers'
+own logs, which are not flushed per message either.
+"""
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from services.common.errors import StoreUnavailable
+
+T = TypeVar("T")
+Work = Callable[[sa.Connection], T]
+
+_GROUP_MAX = 256
+
+_tracer = trace.get_tracer("campus.store")
+
+
+@dataclass(slots=True)
+class _Request:
+    """A piece of work waiting for the writer, and where its result goes."""
+
+    work: Work[Any]
+    done: asyncio.Future[Any]
+    loop: asyncio.AbstractEventLoop
+
+
+class Store:
+    """One database; writes are queued and committed in groups by one thread.
+
+    Args:
+        url: An SQLAlchemy URL. A missing folder of an SQLite file is made.
+        tables: The tables this service keeps; absent ones are created by `open`.
+    """
+
+    name = "store"
+
+    def __init__(self, url: str, tables: sa.MetaData) -> None:
+        self._url = sa.make_url(url)
+        self._tables = tables
+        self._engine: sa.Engine | None = None
+        self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._writer: threading.Thread | None = None
+        self._broken: str | None = None
+
+    async def start(self) -> None:
+        """Open the database, create what is missing and start the writer.
+
+        Raises:
+            StoreUnavailable: The database cannot be opened; the text says which and why.
+        """
+        if self._url.get_backend_name() == "sqlite" and self._url.database:
+            try:
+                Path(self._url.database).parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StoreUnavailable(
+                    f"the folder of {self._url.database} cannot be made: {error.strerror}"
+                ) from error
+        self._engine = _engine(self._url)
+        await asyncio.to_thread(self._mapped, lambda: self._tables.create_all(self.engine))
+        self._writer = threading.Thread(target=self._write_groups, name="store-writer", daemon=True)
+        self._writer.start()
+
+    async def stop(self) -> None:
+        """Finish the writes that are queued and close the database."""
+        if self._writer is not None:
+            self._requests.put(None)
+            await asyncio.to_thread(self._writer.join, 10)
+        if self._engine is not None:
+            self._engine.dispose()
+
+    @property
+    def engine(self) -> sa.Engine:
+        """The engine of an opened store."""
+        if self._engine is None:
+            raise StoreUnavailable("the store is not open yet")
+        return self._engine
+
+    def failing(self) -> str | None:
+        """Why the last write failed, or None when it went well."""
+        if self._writer is None or not self._writer.is_alive():
+            return "the store's writer is not running"
+        return self._broken
+
+    async def write(self, work: Work[T]) -> T:
+        """Run `work` in a transaction and return its result once that is committed.
+
+        Several pieces of work share one commit; when one of them fails each is run again alone, so `work` must
+        have no effect but through its connection.
+
+        Raises:
+            StoreUnavailable: The database cannot be written.
+        """
+        loop = asyncio.get_running_loop()
+        request: _Request = _Request(work, loop.create_future(), loop)
+        with _tracer.start_as_current_span("commit", kind=trace.SpanKind.CLIENT, attributes=self._attributes):
+            self._requests.put(request)
+            result: T = await request.done
+        return result
+
+    async def read(self, work: Work[T]) -> T:
+        """Run `work`, which only reads, and return its result.
+
+        Raises:
+            StoreUnavailable: The database cannot be read.
+        """
+
+        def run() -> T:
+            with self.engine.connect() as connection:
+                return work(connection)
+
+        with _tracer.start_as_current_span("select", kind=trace.SpanKind.CLIENT, attributes=self._attributes):
+            return await asyncio.to_thread(self._mapped, run)
+
+    def insert_new(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+        """An INSERT into `table` that passes over rows whose key is there already."""
+        if self._url.get_backend_name() == "postgresql":
+            return postgresql.insert(table).on_conflict_do_nothing()
+        return sqlite.insert(table).on_conflict_do_nothing()
+
+    @property
+    def _attributes(self) -> Mapping[str, str]:
+        return {"db.system.name": self._url.get_backend_name()}
+
+    def _write_groups(self) -> None:
+        # No span of a request may be current here: the writer works for many at once.
+        otel_context.attach(otel_context.Context())
+        while (first := self._requests.get()) is not None:
+            group = [first]
+            last = False
+            while len(group) < _GROUP_MAX and not self._requests.empty():
+                following = self._requests.get()
+                if following is None:
+                    last = True
+                    break
+                group.append(following)
+            self._commit(group)
+            if last:
+                return
+
+    def _commit(self, group: Sequence[_Request]) -> None:
+        try:
+            results = self._mapped(lambda: self._in_one_transaction(group))
+        except Exception as error:
+            if len(group) > 1:
+                for request in group:
+                    self._commit([request])
+                return
+            self._broken = str(error) if isinstance(error, StoreUnavailable) else self._broken
+            _answer(group, [error])
+        else:
+            self._broken = None
+            _answer(group, results)
+
+    def _in_one_transaction(self, group: Sequence[_Request]) -> list[Any]:
+        with self.engine.begin() as connection:
+            return [request.work(connection) for request in group]
+
+    def _mapped(self, run: Callable[[], T]) -> T:
+        """The one place where a database's errors become ours."""
+        try:
+            return run()
+        except (OperationalError, InterfaceError) as error:
+            raise StoreUnavailable(f"{self._url.get_backend_name()}: {error.orig}") from error
+
+
+def _answer(group: Sequence[_Request], results: Sequence[Any]) -> None:
+    """Hand each request its result, an exception or a value, in one wake-up of its loop."""
+
+    def resolve() -> None:
+        for request, result in zip(group, results, strict=True):
+            if request.done.done():
+                continue
+            if isinstance(result, Exception):
+                request.done.set_exception(result)
+            else:
+                request.done.set_result(result)
+
+    # A loop that has closed has nobody left who waits.
+    if not group[0].loop.is_closed():
+        group[0].loop.call_soon_threadsafe(resolve)
+
+
+def _engine(url: sa.URL) -> sa.Engine:
+    if url.get_backend_name() != "sqlite":
+        return sa.create_engine(url, pool_pre_ping=True)
+    engine = sa.create_engine(url, connect_args={"timeout": 10})
+
+    @sa.event.listens_for(engine, "connect")
+    def tune(connection: sqlite3.Connection, _record: object) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    return engine

@@ -1,0 +1,173 @@
+"""Traces of a service over OTLP; what the transports need to carry a trace across a broker.
+
+LAB_TRACES=off leaves everything here out. The SDK's own variables (OTEL_TRACES_SAMPLER, OTEL_BSP_*,
+OTEL_EXPORTER_OTLP_*) hold as the SDK documents them. Spans are exported by a thread from a bounded queue: with
+nobody to receive them they are dropped and counted (otel_sdk_processor_span_processed_total with an error_type,
+otel_sdk_exporter_span_exported_total likewise), and no order waits for them.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Self
+
+from fastapi import FastAPI
+from httpx import AsyncClient
+from opentelemetry import metrics, propagate, trace
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import SpanKind
+from opentelemetry.util.types import AttributeValue
+
+from services.common.settings import Service, Settings
+
+LINKS_MAX = 10_000
+"""Links a span may have: above the largest batch, whose span links to each of its messages."""
+
+_tracer = trace.get_tracer("campus.messaging")
+
+_INTERNAL_METRICS = "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED"
+
+
+def start_tracing(service: Service, settings: Settings, meters: metrics.MeterProvider) -> Callable[[], None]:
+    """Export this process's spans from now on; call the result to send what is left and end.
+
+    Args:
+        service: Whose spans they are.
+        settings: With `traces` "off" nothing is recorded or sent.
+        meters: Where exported and dropped spans are counted.
+    """
+    if settings.traces == "off":
+        return lambda: None
+    os.environ.setdefault(_INTERNAL_METRICS, "true")
+    provider = TracerProvider(
+        resource=Resource.create({"service.name": service.name, "service.namespace": "campus-food"}),
+        span_limits=SpanLimits(max_links=LINKS_MAX),
+        meter_provider=metrics.NoOpMeterProvider(),
+    )
+    exporter = OTLPSpanExporter(timeout=2, meter_provider=meters)
+    provider.add_span_processor(BatchSpanProcessor(exporter, meter_provider=meters))
+    trace.set_tracer_provider(provider)
+    return provider.shutdown
+
+
+def instrument(app: FastAPI, settings: Settings) -> None:
+    """Give each request of `app` a span, health checks apart."""
+    if settings.traces == "on":
+        FastAPIInstrumentor.instrument_app(
+            app,
+            excluded_urls="/health,/health/live",
+            exclude_spans=["receive", "send"],
+            meter_provider=metrics.NoOpMeterProvider(),
+        )
+
+
+def instrument_client(client: AsyncClient, settings: Settings) -> None:
+    """Give each request of `client` a span and send its context along."""
+    if settings.traces == "on":
+        HTTPXClientInstrumentor.instrument_client(client, meter_provider=metrics.NoOpMeterProvider())
+
+
+NOT_TRACED = Context()
+"""The context of a message that carries none."""
+
+
+def carried(headers: Mapping[str, str]) -> Context:
+    """The context that a message's headers carry."""
+    return propagate.extract(headers, NOT_TRACED)
+
+
+def left_out() -> Context:
+    """A context that tells everyone downstream not to record: for messages by the thousand in one request."""
+    span = trace.get_current_span().get_span_context()
+    quiet = trace.SpanContext(span.trace_id, span.span_id, is_remote=False, trace_flags=trace.TraceFlags(0))
+    return trace.set_span_in_context(trace.NonRecordingSpan(quiet), NOT_TRACED)
+
+
+class Sends:
+    """Spans around handing messages to a broker, from `begin` to the end of the `with` block: to their confirm.
+
+    Args:
+        system: `messaging.system`.
+    """
+
+    def __init__(self, system: str) -> None:
+        self._system = system
+        self._spans: list[trace.Span] = []
+
+    def begin(self, destination: str, context: Context | None, message_id: str, size: int) -> dict[str, str]:
+        """Begin the span of one message to a queue or topic, and return the headers that carry it.
+
+        The span is a child of the one in `context`, or of the current one where that is absent.
+        """
+        attributes = _operation(self._system, "send", destination) | {
+            "messaging.message.id": message_id,
+            "messaging.message.body.size": size,
+        }
+        span = _tracer.start_span(f"send {destination}", context, SpanKind.PRODUCER, attributes)
+        self._spans.append(span)
+        headers: dict[str, str] = {}
+        propagate.inject(headers, trace.set_span_in_context(span, context))
+        return headers
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        for span in self._spans:
+            if error is not None:
+                span.record_exception(error)
+                span.set_status(trace.StatusCode.ERROR, str(error))
+            span.end()
+
+
+@contextmanager
+def processing(system: str, source: str, contexts: Sequence[Context]) -> Iterator[list[Context]]:
+    """Spans around the work on messages: a child of each message's send span.
+
+    Messages that are worked on together share one more span, current within, which links to each that is traced.
+
+    Args:
+        system: `messaging.system`.
+        source: The queue or topic that the messages came from.
+        contexts: What each message carried.
+
+    Yields:
+        The contexts from which the trace of each message goes on.
+    """
+    attributes = _operation(system, "process", source)
+    name = f"process {source}"
+    if len(contexts) == 1:
+        with _tracer.start_as_current_span(name, contexts[0], SpanKind.CONSUMER, attributes) as span:
+            yield [trace.set_span_in_context(span, contexts[0])]
+        return
+    sent = [trace.get_current_span(context).get_span_context() for context in contexts]
+    together = attributes | {"messaging.batch.message_count": len(contexts)}
+    links = [trace.Link(span) for span in sent if span.is_valid and span.trace_flags.sampled]
+    with _tracer.start_as_current_span(name, Context(), SpanKind.CONSUMER, together, links) as batch:
+        to_batch = [trace.Link(batch.get_span_context())]
+        spans = [_tracer.start_span(name, context, SpanKind.CONSUMER, attributes, to_batch) for context in contexts]
+        try:
+            yield [trace.set_span_in_context(span, context) for span, context in zip(spans, contexts, strict=True)]
+        except Exception as error:
+            for span in spans:
+                span.record_exception(error)
+                span.set_status(trace.StatusCode.ERROR, str(error))
+            raise
+        finally:
+            for span in spans:
+                span.end()
+
+
+def _operation(system: str, operation: str, destination: str) -> dict[str, AttributeValue]:
+    return {
+        "messaging.system": system,
+        "messaging.operation.name": operation,
+        "messaging.operation.type": operation,
+        "messaging.destination.name": destination,
+    }
