@@ -1,14 +1,13 @@
 """Commands that talk to the services as a client would: order, fault."""
 
 import json
-import os
 from typing import Annotated, Any
 
-import httpx
 import typer
 
 from lab.console import out
 from lab.errors import LabError
+from lab.http import post
 from lab.stack import stack
 
 SECONDS = ("delay", "throttle")
@@ -23,7 +22,7 @@ def order(
 ) -> None:
     """Place one order and print the answer."""
     service = stack().order_service(model)
-    reply = _post(service.name, service.port, "/order", {"item": item, "quantity": quantity})
+    reply = post(service.name, "/order", {"item": item, "quantity": quantity})
     out.print_json(json.dumps(reply))
 
 
@@ -35,7 +34,7 @@ def fault(
     """Inject a fault into a service, change it, or reset them all; print what is active then."""
     target = stack().service(service)
     body = fault_body(kind, value)
-    out.print_json(json.dumps(_post(target.name, target.port, f"/admin/{kind}", body)))
+    out.print_json(json.dumps(post(target.name, f"/admin/{kind}", body)))
 
 
 def fault_body(kind: str, value: str | None) -> dict[str, Any]:
@@ -59,26 +58,6 @@ def fault_body(kind: str, value: str | None) -> dict[str, Any]:
             return {"seconds": seconds}
         raise LabError(f"The fault {kind} takes a number of seconds, 0 to end it; for example `2`.")
     raise LabError(f"There is no fault {kind!r}; there are {', '.join((*SECONDS, *SWITCHES, 'reset'))}.")
-
-
-def _post(name: str, port: int, path: str, body: dict[str, Any]) -> Any:
-    token = os.environ.get("LAB_ADMIN_TOKEN")
-    headers = {"Authorization": f"Bearer {token}"} if token and path.startswith("/admin/") else {}
-    try:
-        reply = httpx.post(f"http://127.0.0.1:{port}{path}", json=body, headers=headers, timeout=30)
-    except httpx.HTTPError as error:
-        raise LabError(f"{name} does not answer ({error}); see `lab status`.") from error
-    try:
-        answer = reply.json()
-    except ValueError:
-        answer = reply.text[:300]
-    if reply.status_code == httpx.codes.UNAUTHORIZED:
-        raise LabError(f"{name} wants the admin token; set LAB_ADMIN_TOKEN to the one it was started with.")
-    if not reply.is_success:
-        detail = answer.get("detail", answer) if isinstance(answer, dict) else answer
-        text = detail if isinstance(detail, str) else json.dumps(detail)
-        raise LabError(f"{name} answered {reply.status_code}: {text}")
-    return answer
 
 
 def register(app: typer.Typer) -> None:
