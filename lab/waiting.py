@@ -10,13 +10,15 @@ Check = Callable[[], str | None]
 """Looks once and returns what is wrong, or None when all is well."""
 
 
-def wait_until(check: Check, *, limit: float, what: str, hint: str = "", interval: float = 0.2) -> None:
+def wait_until(
+    check: Check, *, limit: float, what: str | Callable[[], str], hint: str = "", interval: float = 0.2
+) -> None:
     """Look again and again until the check finds nothing wrong.
 
     Args:
         check: Looks once; what it raises passes through.
         limit: Seconds after which to give up.
-        what: What is awaited, as the subject of a sentence.
+        what: What is awaited, as the subject of a sentence; a function is asked when the limit has passed.
         hint: What to do next, the end of the error's sentence.
         interval: Seconds between two looks.
 
@@ -26,7 +28,8 @@ def wait_until(check: Check, *, limit: float, what: str, hint: str = "", interva
 
     def give_up(state: RetryCallState) -> str | None:
         last = state.outcome.result() if state.outcome else None
-        raise LabError(f"{what} did not come within {limit:.0f} s ({last}){'; ' + hint if hint else ''}.")
+        awaited = what if isinstance(what, str) else what()
+        raise LabError(f"{awaited} did not come within {limit:.0f} s ({last}){'; ' + hint if hint else ''}.")
 
     Retrying(
         retry=retry_if_result(lambda problem: problem is not None),

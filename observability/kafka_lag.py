@@ -10,13 +10,12 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
@@ -26,9 +25,7 @@ from lab.stack import stack
 
 LOG = logging.getLogger("kafka-lag")
 PERIOD_SECONDS = 1.0
-REQUEST_SECONDS = 3.0
-EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
-LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+REQUEST_SECONDS = 2.0
 
 Partition = tuple[str, int]
 """A topic and the number of one of its partitions."""
@@ -64,20 +61,17 @@ class Snapshot:
 
 
 class Watcher:
-    """Asks the broker once a second in a thread of its own; `latest` is what it last learnt."""
+    """Asks the broker once a second in a thread of its own; `latest` is what it last learnt.
+
+    It asks through one consumer per group, which never subscribes and so is no member of the group: the admin client's
+    ListOffsets ends the process with a segmentation fault where a partition has no leader yet (confluent-kafka 2.16).
+    """
 
     def __init__(self, bootstrap: str, groups: Mapping[str, Sequence[str]]) -> None:
         self.groups = groups
         self.latest = Snapshot(problem="the broker has not been asked yet")
         self._stopping = threading.Event()
-        self._admin = AdminClient(
-            {
-                "bootstrap.servers": bootstrap,
-                "client.id": "lag-exporter",
-                "reconnect.backoff.max.ms": 1000,
-                "log_level": 0,
-            }
-        )
+        self._readers = {group: Consumer(_settings(bootstrap, group)) for group in groups}
 
     def stop(self) -> None:
         """End `run` at the next turn."""
@@ -90,7 +84,7 @@ class Watcher:
             previous = self.latest.problem
             try:
                 self.latest = self.ask()
-            except (KafkaException, TimeoutError) as error:
+            except KafkaException as error:
                 self.latest = Snapshot(problem=f"Kafka does not answer: {_reason(error)}")
             if self.latest.problem != previous:
                 LOG.warning(self.latest.problem or "Kafka answers.")
@@ -101,39 +95,45 @@ class Watcher:
 
         Raises:
             KafkaException: The broker refused or did not answer.
-            TimeoutError: It did not answer in time.
         """
-        cluster = self._admin.list_topics(timeout=REQUEST_SECONDS)
+        reader = next(iter(self._readers.values()))
+        cluster = reader.list_topics(timeout=REQUEST_SECONDS)
         wanted = {topic for topics in self.groups.values() for topic in topics}
-        partitions = [(t, p) for t in sorted(wanted & set(cluster.topics)) for p in cluster.topics[t].partitions]
         if absent := sorted(wanted - set(cluster.topics)):
             return Snapshot(problem=f"topics missing: {', '.join(absent)}", brokers=len(cluster.brokers))
+        partitions = [(topic, number) for topic in sorted(wanted) for number in cluster.topics[topic].partitions]
+        # Commits before ends: a record that arrives in between counts as lag, and no lag is negative.
+        committed = dict(self._committed(partitions))
+        bounds = {at: reader.get_watermark_offsets(TopicPartition(*at), REQUEST_SECONDS) for at in partitions}
         return Snapshot(
             problem=None,
             brokers=len(cluster.brokers),
-            oldest=self._offsets(partitions, EARLIEST),
-            newest=self._offsets(partitions, LATEST),
-            committed=dict(self._committed(partitions)),
+            oldest={at: start for at, (start, _) in bounds.items()},
+            newest={at: end for at, (_, end) in bounds.items()},
+            committed=committed,
             groups=self.groups,
         )
 
-    def _offsets(self, partitions: Iterable[Partition], spec: OffsetSpec) -> dict[Partition, int]:
-        asked = self._admin.list_offsets(
-            {TopicPartition(t, p): spec for t, p in partitions}, request_timeout=REQUEST_SECONDS
-        )
-        return {(at.topic, at.partition): answer.result(REQUEST_SECONDS).offset for at, answer in asked.items()}
-
     def _committed(self, partitions: Sequence[Partition]) -> Iterator[tuple[tuple[str, Partition], int]]:
         for group, topics in self.groups.items():
-            pairs = [TopicPartition(t, p) for t, p in partitions if t in topics]
-            # The broker's API answers for one group a call.
-            asked = self._admin.list_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(group, pairs)], request_timeout=REQUEST_SECONDS
-            )
-            for at in asked[group].result(REQUEST_SECONDS).topic_partitions or ():
+            asked = [TopicPartition(topic, number) for topic, number in partitions if topic in topics]
+            for at in self._readers[group].committed(asked, timeout=REQUEST_SECONDS):
                 # A negative offset stands for "none committed".
                 if at.offset >= 0:
                     yield (group, (at.topic, at.partition)), at.offset
+
+
+def _settings(bootstrap: str, group: str) -> dict[str, Any]:
+    return {
+        "bootstrap.servers": bootstrap,
+        "client.id": "lag-exporter",
+        "group.id": group,
+        "enable.auto.commit": False,
+        # The end of the log itself, not of its last finished transaction.
+        "isolation.level": "read_uncommitted",
+        "reconnect.backoff.max.ms": 1000,
+        "log_level": 0,
+    }
 
 
 def _reason(error: Exception) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from lab.console import out, say
 from lab.runtime.base import PartStatus
@@ -58,7 +59,10 @@ def status(
 
 
 def _table(parts: Sequence[PartStatus]) -> Table:
-    table = Table("part", "kind", "port", "pid", "up", "memory", "health")
+    table = Table()
+    for title in ("part", "kind", "port", "pid", "up", "memory"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("health", overflow="fold")
     for part in parts:
         table.add_row(
             part.name,
@@ -66,8 +70,8 @@ def _table(parts: Sequence[PartStatus]) -> Table:
             str(part.port),
             str(part.pid or "-"),
             "-" if part.uptime is None else _duration(part.uptime),
-            "-" if part.rss is None else f"{part.rss / 1e6:.0f} MB",
-            "[green]ok[/]" if part.healthy else f"[red]{part.problem}[/]",
+            "-" if part.resident_bytes is None else f"{part.resident_bytes / 1e6:.0f} MB",
+            Text("ok", "green") if part.healthy else Text(str(part.problem), "red"),
         )
     return table
 

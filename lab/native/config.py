@@ -21,6 +21,9 @@ JAEGER = paths.CHECKOUT / "observability/jaeger/jaeger.yaml"
 PASSED_ON = ("LAB_ADMIN_TOKEN", "LAB_STOCK", "SYNC_TIMEOUT_SECONDS", "LAB_TRACES", "LAB_CONFIRM_TIMEOUT")
 PASSED_ON_PREFIXES = ("OTEL_", "AMQP_", "KAFKA_BATCH")
 
+# glibc keeps a heap per thread, up to eight per core; two are enough for programs this small.
+FEW_ARENAS = {"MALLOC_ARENA_MAX": "2"}
+
 
 def write(stack: Stack) -> None:
     """Write every configuration file below `LAB_HOME/etc`."""
@@ -112,6 +115,7 @@ def python_environment(stack: Stack, part: Service | Tool) -> dict[str, str]:
         "LAB_DATA": str(paths.data()),
         "LAB_LOG_FORMAT": os.environ.get("LAB_LOG_FORMAT") or "json",
         "PYTHONUNBUFFERED": "1",
+        **FEW_ARENAS,
         "RABBITMQ_URL": rabbitmq_url(LOOPBACK, ports["rabbitmq"]),
         "KAFKA_BOOTSTRAP_SERVERS": f"{LOOPBACK}:{ports['kafka']}",
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{LOOPBACK}:{ports['jaeger-otlp-http']}",
@@ -169,6 +173,8 @@ def programs(stack: Stack, found: Programs) -> list[Program]:
                 (str(found.jaeger), f"--config={JAEGER}"),
                 directory=home,
                 environment=jaeger_environment,
+                # Its graceful end waits for senders to close; what it holds is in memory alone.
+                stop_seconds=3,
             )
         )
     own: tuple[Service | Tool, ...] = (*stack.tools, *stack.services)
@@ -212,4 +218,5 @@ def kafka_environment() -> dict[str, str]:
         "KAFKA_HEAP_OPTS": KAFKA_HEAP,
         "KAFKA_JVM_PERFORMANCE_OPTS": KAFKA_JVM,
         "LOG_DIR": str(paths.data() / "kafka-log"),
+        **FEW_ARENAS,
     }

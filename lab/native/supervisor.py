@@ -1,5 +1,6 @@
 """supervisord: its configuration file, and its control over XML-RPC."""
 
+import contextlib
 import hashlib
 import os
 import socket
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from xmlrpc.client import Fault, ServerProxy
 
+import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
 from lab.errors import LabError
@@ -21,6 +23,8 @@ RUNNING = "RUNNING"
 ALIVE = frozenset({"STARTING", "RUNNING", "STOPPING"})
 # supervisor.xmlrpc.Faults: the state asked for is there already.
 ALREADY_STARTED, NOT_RUNNING = 60, 70
+# Every supervised process carries its lab home in this variable, by which it is known should the supervisor be killed.
+MARK = "CAMPUS_LAB_SUPERVISED_FOR"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,8 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 """
     ]
     for program in programs:
-        environment = ",".join(f"{name}={_value(value)}" for name, value in sorted(program.environment.items()))
+        marked = {**program.environment, MARK: str(run.parent)}
+        environment = ",".join(f"{name}={_value(value)}" for name, value in sorted(marked.items()))
         sections.append(f"""[program:{program.name}]
 command={" ".join(_value(word) for word in program.command)}
 environment={environment}
@@ -214,3 +219,20 @@ class Supervisor:
         self.socket.unlink(missing_ok=True)
         if self.socket.parent.is_dir() and not any(self.socket.parent.iterdir()):
             self.socket.parent.rmdir()
+
+    def end_orphans(self) -> list[str]:
+        """End what a supervisor that was itself killed has left behind; returns the names of those programs."""
+        orphans = [process for process in psutil.process_iter(["name"]) if self._is_ours(process)]
+        for process in orphans:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.terminate()
+        for process in psutil.wait_procs(orphans, timeout=15)[1]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        return sorted({process.info["name"] for process in orphans})
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        try:
+            return process.environ().get(MARK) == str(self.home)
+        except (psutil.Error, OSError):
+            return False

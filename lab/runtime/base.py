@@ -16,7 +16,8 @@ class PartStatus:
         kind: What sort of part it is.
         pid: Its main process.
         uptime: Seconds since it was started.
-        rss: Resident memory of its processes in bytes.
+        resident_bytes: Resident memory of its processes; what processes share is counted once where the system
+            tells (PSS on Linux).
         port: Where it is reached from the host.
         problem: What is wrong with it, or None when it is healthy.
     """
@@ -25,7 +26,7 @@ class PartStatus:
     kind: Kind
     pid: int | None
     uptime: float | None
-    rss: int | None
+    resident_bytes: int | None
     port: int
     problem: str | None
 
@@ -69,5 +70,5 @@ class Runtime(Protocol):
         """End a part by SIGKILL; it stays dead until started."""
 
     def resident_memory(self) -> int:
-        """Resident bytes of all that this runtime started."""
+        """Resident bytes of all that this runtime started, counted as `PartStatus.resident_bytes`."""
         ...

@@ -14,6 +14,8 @@ from lab.runtime import topics
 from lab.waiting import Check
 
 TIMEOUT = 3.0
+# One client for all looks: making one costs more than a look. No proxy stands before loopback.
+_client = httpx.Client(timeout=TIMEOUT, trust_env=False)
 
 
 def rabbitmq_user() -> tuple[str, str]:
@@ -45,7 +47,7 @@ def http(url: str) -> Check:
 
     def check() -> str | None:
         try:
-            reply = httpx.get(url, timeout=TIMEOUT)
+            reply = _client.get(url)
         except httpx.HTTPError as error:
             return str(error) or type(error).__name__
         return None if reply.is_success else f"HTTP {reply.status_code}: {_failing(reply)}"
@@ -58,7 +60,12 @@ def _failing(reply: httpx.Response) -> str:
         body = reply.json()
     except ValueError:
         return reply.text[:120]
-    return str(body.get("detail", body) if isinstance(body, dict) else body)[:200]
+    if not isinstance(body, dict):
+        return str(body)[:200]
+    if failing := body.get("failing"):
+        reasons = body.get("checks", {})
+        return "; ".join(f"{part}: {reasons.get(part, 'fails')}" for part in failing)
+    return str(body.get("detail", body))[:200]
 
 
 def rabbitmq(management_port: int) -> Check:
@@ -68,9 +75,7 @@ def rabbitmq(management_port: int) -> Check:
 
     def check() -> str | None:
         try:
-            reply = httpx.get(
-                f"http://127.0.0.1:{management_port}/api/queues/%2F", auth=rabbitmq_user(), timeout=TIMEOUT
-            )
+            reply = _client.get(f"http://127.0.0.1:{management_port}/api/queues/%2F", auth=rabbitmq_user())
         except httpx.HTTPError as error:
             return str(error) or type(error).__name__
         if reply.status_code == httpx.codes.UNAUTHORIZED:

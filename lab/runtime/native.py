@@ -148,7 +148,7 @@ class NativeRuntime:
             for name in pending:
                 state = known.get(name, {}).get("statename")
                 if state not in ALIVE:
-                    raise LabError(f"{name} ended while it was starting{self._last_words(name)}")
+                    raise LabError(f"{name} ended{_manner(known.get(name))}{self._last_words(name)}")
             with ThreadPoolExecutor(max_workers=4) as pool:
                 found = dict(zip(pending, pool.map(lambda name: self.parts[name].check(), pending), strict=True))
             for name in [name for name in pending if found[name] is None]:
@@ -159,19 +159,19 @@ class NativeRuntime:
             problems.update({name: problem for name, problem in found.items() if problem})
             return "; ".join(f"{name}: {problem}" for name, problem in problems.items()) or None
 
-        hint = f"see `lab logs {names[0] if len(names) == 1 else 'NAME'}`"
         wait_until(
             look,
             limit=START_LIMIT,
-            what=f"Health of {' and '.join(names[:2])}{' and others' if len(names) > 2 else ''}",
-            hint=hint,
-            interval=0.3,
+            what=lambda: f"Health of {', '.join(pending)}",
+            hint=f"see `lab logs {names[0] if len(names) == 1 else 'NAME'}`",
+            interval=0.5,
         )
 
     def _last_words(self, name: str) -> str:
         log = self.supervisor.logs / f"{name}.log"
         lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-        return f" ({lines[-1].strip()[:300]}); see {log}." if lines else f"; see {log}."
+        said = f", saying last {lines[-1].strip()[:300]!r}" if lines else ""
+        return f"{said}; see `lab logs {name}`."
 
     def _reload_prometheus(self) -> None:
         try:
@@ -196,6 +196,8 @@ class NativeRuntime:
                     say(f"Stopping {', '.join(group)}.")
                     self.supervisor.stop(group)
             self.supervisor.shutdown()
+        elif orphans := self.supervisor.end_orphans():
+            say(f"Ended what an earlier run had left behind: {', '.join(orphans)}.")
         else:
             say("Nothing is running.")
         if volumes:
@@ -216,8 +218,8 @@ class NativeRuntime:
             return PartStatus(part.name, part.kind, None, None, None, part.ports[0], f"not running ({state})")
         pid = int(str(entry["pid"]))
         uptime = float(str(entry["now"])) - float(str(entry["start"]))
-        rss = sum(_resident(process) for process in _tree(pid))
-        return PartStatus(part.name, part.kind, pid, uptime, rss, part.ports[0], part.check())
+        memory = sum(_resident(process) for process in _tree(pid))
+        return PartStatus(part.name, part.kind, pid, uptime, memory, part.ports[0], part.check())
 
     def _known(self, part: str) -> Part:
         if part not in self.parts:
@@ -269,11 +271,17 @@ class NativeRuntime:
         wait_until(still_there, limit=10, what=f"The end of {part}", interval=0.05)
 
     def resident_memory(self) -> int:
-        """Resident bytes of the supervisor and all below it; pages that processes share count in each."""
+        """Resident bytes of the supervisor and all below it."""
         pidfile = self.supervisor.run / "supervisord.pid"
         if not self.supervisor.is_running() or not pidfile.exists():
             return 0
         return sum(_resident(process) for process in _tree(int(pidfile.read_text())))
+
+
+def _manner(entry: dict[str, object] | None) -> str:
+    """How a process ended, as far as the supervisor knows; it has no exit status for one that a signal ended."""
+    status = int(str(entry["exitstatus"])) if entry else 0
+    return f" with exit status {status}" if status > 0 else " by a signal" if status < 0 else ""
 
 
 def _tree(pid: int) -> list[psutil.Process]:
@@ -287,6 +295,7 @@ def _tree(pid: int) -> list[psutil.Process]:
 
 def _resident(process: psutil.Process) -> int:
     try:
-        return int(process.memory_info().rss)
+        memory = process.memory_full_info()
+        return int(getattr(memory, "pss", memory.rss))
     except psutil.Error:
         return 0
