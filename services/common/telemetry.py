@@ -129,6 +129,7 @@ class Metrics:
         self._stock = meter.create_gauge(
             "campus_stock_units", description="Units of an item: left, reserved, ever received"
         )
+        self._analysed = meter.create_gauge("campus_analytics_events", description="Events in the analytics view")
         self._accept_seconds = meter.create_histogram(
             self._accept.name, "s", self._accept.description, explicit_bucket_boundaries_advisory=BUCKETS
         )
@@ -188,6 +189,10 @@ class Metrics:
     def duplicates(self, count: int) -> None:
         """Count work that was asked for again."""
         self._duplicates.add(count, self._model)
+
+    def analysed(self, what: str, events: int) -> None:
+        """Say how many orders `placed`, `reserved` or `failed` the analytics view holds."""
+        self._analysed.set(events, self._model | {"what": what})
 
     def fault(self, fault: str, *, active: bool) -> None:
         """Say whether a fault is injected into this service."""

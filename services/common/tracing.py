@@ -12,12 +12,10 @@ from contextlib import contextmanager
 from typing import Self
 
 from fastapi import FastAPI
-from httpx import AsyncClient
 from opentelemetry import metrics, propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
-from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -65,12 +63,6 @@ def instrument(app: FastAPI, settings: Settings) -> None:
             exclude_spans=["receive", "send"],
             meter_provider=metrics.NoOpMeterProvider(),
         )
-
-
-def instrument_client(client: AsyncClient, settings: Settings) -> None:
-    """Give each request of `client` a span and send its context along."""
-    if settings.traces == "on":
-        HTTPXClientInstrumentor.instrument_client(client, meter_provider=metrics.NoOpMeterProvider())
 
 
 NOT_TRACED = Context()

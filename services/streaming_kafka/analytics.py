@@ -1,6 +1,7 @@
 """Analytics over Kafka: a view of all orders and decisions, in event time, that a replay builds again the same."""
 
 from fastapi import FastAPI
+from fastapi.responses import JSONResponse
 
 from services.common.chassis import Chassis, serve
 from services.common.errors import BrokerUnavailable
@@ -18,6 +19,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """The service's app; it opens nothing before it starts."""
     chassis = Chassis(SERVICE, TABLES, settings)
     view = View(chassis.store, chassis.metrics)
+    chassis.at_start(view.prepare)
     producer = Producer(chassis)
 
     reads: dict[str, Read[OrderPlaced | InventoryDecided]] = {
@@ -40,8 +42,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = chassis.app(admin)
 
     @app.get("/metrics", tags=["analytics"])
-    async def figures() -> dict[str, float]:
-        return await view.figures()
+    async def figures() -> JSONResponse:
+        return JSONResponse(await view.figures())
 
     return app
 

@@ -1,5 +1,6 @@
 """The view that analytics keeps: one row per event, and the offsets after the last of them."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import sqlalchemy as sa
@@ -12,7 +13,8 @@ from services.streaming_kafka.log import Offsets
 
 TABLES = sa.MetaData()
 
-_PLACED = "placed"
+WHAT = (OrderStatus.PLACED.value, OrderStatus.RESERVED.value, OrderStatus.FAILED.value)
+"""What the view tells apart: an order placed, and the two decisions on it."""
 
 _events = sa.Table(
     "events",
@@ -41,22 +43,32 @@ class View:
     def __init__(self, store: Store, metrics: Metrics) -> None:
         self._store = store
         self._metrics = metrics
+        self._shown: Counter[str] = Counter()
+
+    async def prepare(self) -> None:
+        """Show the figures of earlier runs."""
+        self._show(await self._store.read(_counts))
 
     async def apply(self, events: Sequence[OrderPlaced | InventoryDecided], offsets: Offsets) -> None:
         """Add `events` and set `offsets`, in one transaction."""
         rows = [{"order_id": event.order_id, "what": _what(event), "timestamp": event.timestamp} for event in events]
         insert = self._store.insert_new(_events)
 
-        def work(connection: sa.Connection) -> int:
+        def work(connection: sa.Connection) -> Counter[str]:
             for (topic, partition), following in offsets.items():
                 place = {"topic": topic, "partition": partition}
                 connection.execute(sa.delete(_offsets).filter_by(**place))
                 connection.execute(sa.insert(_offsets), [place | {"next": following}])
-            return connection.execute(insert, rows).rowcount if rows else 0
+            added: Counter[str] = Counter()
+            for what in WHAT:
+                if of_this_kind := [row for row in rows if row["what"] == what]:
+                    added[what] = connection.execute(insert, of_this_kind).rowcount
+            return added
 
         added = await self._store.write(work)
-        if added < len(rows):
-            self._metrics.duplicates(len(rows) - added)
+        self._show(self._shown + added)
+        if added.total() < len(rows):
+            self._metrics.duplicates(len(rows) - added.total())
 
     async def offsets(self) -> Offsets:
         """The offsets after the last event in the view."""
@@ -71,30 +83,38 @@ class View:
             connection.execute(sa.delete(_offsets))
 
         await self._store.write(work)
+        self._show(Counter())
+
+    def _show(self, counts: Counter[str]) -> None:
+        self._shown = counts
+        for what in WHAT:
+            self._metrics.analysed(what, counts[what])
 
     async def figures(self) -> dict[str, float]:
         """The figures of GET /metrics; times are the events' own, in seconds and minutes."""
-        counts = sa.select(_events.c.what, sa.func.count()).group_by(_events.c.what)
         times = sa.select(sa.func.min(_events.c.timestamp), sa.func.max(_events.c.timestamp))
 
-        def work(connection: sa.Connection) -> tuple[dict[str, int], float]:
-            counted = {row[0]: row[1] for row in connection.execute(counts)}
+        def work(connection: sa.Connection) -> tuple[Counter[str], float]:
+            counts = _counts(connection)
             first, last = connection.execute(times).one()
-            return counted, (last - first) if counted else 0.0
+            return counts, (last - first) if counts else 0.0
 
-        counted, elapsed = await self._store.read(work)
-        orders = counted.get(_PLACED, 0)
-        failures = counted.get(OrderStatus.FAILED, 0)
-        decided = counted.get(OrderStatus.RESERVED, 0) + failures
+        counts, elapsed = await self._store.read(work)
+        decided = counts[OrderStatus.RESERVED] + counts[OrderStatus.FAILED]
         return {
-            "total_orders": orders,
+            "total_orders": counts[OrderStatus.PLACED],
             "total_inventory_events": decided,
-            "failures": failures,
-            "orders_per_minute": orders * 60 / elapsed if elapsed else 0.0,
-            "failure_rate": failures / decided if decided else 0.0,
+            "failures": counts[OrderStatus.FAILED],
+            "orders_per_minute": counts[OrderStatus.PLACED] * 60 / elapsed if elapsed else 0.0,
+            "failure_rate": counts[OrderStatus.FAILED] / decided if decided else 0.0,
             "elapsed_seconds": elapsed,
         }
 
 
+def _counts(connection: sa.Connection) -> Counter[str]:
+    query = sa.select(_events.c.what, sa.func.count()).group_by(_events.c.what)
+    return Counter({row[0]: row[1] for row in connection.execute(query)})
+
+
 def _what(event: OrderPlaced | InventoryDecided) -> str:
-    return _PLACED if isinstance(event, OrderPlaced) else event.outcome.value
+    return OrderStatus.PLACED.value if isinstance(event, OrderPlaced) else event.outcome.value

@@ -6,10 +6,11 @@ from contextlib import contextmanager
 
 import httpx
 from httpx_aiohttp import HttpxAiohttpClient
+from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
+from opentelemetry.metrics import NoOpMeterProvider
 
 from services.common.errors import PeerRefused, PeerTimeout, PeerUnreachable
 from services.common.settings import Settings
-from services.common.tracing import instrument_client
 
 
 @contextmanager
@@ -42,7 +43,8 @@ class Peers:
         """Open the client."""
         limits = httpx.Limits(max_connections=200, max_keepalive_connections=200)
         self._client = HttpxAiohttpClient(timeout=self._settings.sync_timeout, limits=limits)
-        instrument_client(self._client, self._settings)
+        if self._settings.traces == "on":
+            HTTPXClientInstrumentor.instrument_client(self._client, meter_provider=NoOpMeterProvider())
 
     async def stop(self) -> None:
         """Close every connection."""
