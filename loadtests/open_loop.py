@@ -13,7 +13,6 @@ import logging
 import os
 import socket
 import time
-from argparse import ArgumentParser
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -25,6 +24,7 @@ from gevent.pool import Pool
 from geventhttpclient import HTTPClient
 from geventhttpclient.response import HTTPParseError
 from locust import LoadTestShape, User, events, task
+from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.exception import ResponseError, StopUser
 from locust.runners import LocalRunner, MasterRunner, Runner, WorkerRunner
@@ -37,7 +37,7 @@ EXIT_REFUSED = 2
 EXIT_INVALID = 3
 
 # Time for the plan to reach every worker before the first request is due.
-LEAD_SECONDS = 1.0
+LEAD_SECONDS = 0.5
 # Answers that are not in by the request timeout and this are given up.
 GRACE_SECONDS = 3.0
 # Restocking is one small request.
@@ -220,17 +220,16 @@ def tell(runner: Runner | None, word: Word, message: dict[str, Any], worker: str
 
 
 @events.init_command_line_parser.add_listener
-def add_options(parser: ArgumentParser) -> None:
+def add_options(parser: LocustArgumentParser) -> None:
     """Offer each setting as an option and in the web UI."""
-    group = parser.add_argument_group("Open-loop load", "When requests are sent, and what they order.")
     for name, setting in LoadSettings.model_fields.items():
-        choices = {"choices": [str(choice) for choice in Schedule]} if name == "schedule" else {}
-        group.add_argument(
+        choices = [str(choice) for choice in Schedule] if name == "schedule" else None
+        parser.add_argument(
             f"--{name.replace('_', '-')}",
-            type=str if choices else setting.annotation,  # type: ignore[arg-type]
+            type=str if choices else setting.annotation,
             default=str(setting.default) if choices else setting.default,
-            help=f"{setting.description}. Default: {setting.default}".replace("%", "%%"),
-            **choices,  # type: ignore[arg-type]
+            help=f"{setting.description}. Default: {setting.default}",
+            choices=choices,
         )
 
 
@@ -294,13 +293,13 @@ def plan(environment: Environment) -> Run:
     workers: list[str | None] = [None]
     if isinstance(runner, MasterRunner):
         workers = [node.id for node in runner.clients.ready + runner.clients.running + runner.clients.spawning]
-    start_at = time.time() + LEAD_SECONDS
+    start_at = max(settings.start_at, time.time() + LEAD_SECONDS)
     for part, worker in enumerate(workers):
         shared = {"settings": settings.model_dump(mode="json"), "host": host, "start_at": start_at}
         tell(runner, Word.PLAN, shared | {"part": part, "parts": len(workers)}, worker)
     logger.info(
         "%s requests to %s%s over %g s (%s, seed %s) from %s generator(s); %s",
-        len(due), host, settings.path, settings.duration, settings.schedule, settings.seed, len(workers), stocked,
+        len(due), host, settings.path, settings.seconds, settings.schedule, settings.seed, len(workers), stocked,
     )  # fmt: skip
     return Run(
         settings=settings,
@@ -309,7 +308,7 @@ def plan(environment: Environment) -> Run:
         planned=len(due),
         generators=len(workers),
         started_at=start_at,
-        deadline=start_at + settings.duration + settings.timeout + 2 * GRACE_SECONDS,
+        deadline=start_at + settings.seconds + settings.timeout + 2 * GRACE_SECONDS,
     )
 
 

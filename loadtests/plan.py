@@ -30,6 +30,12 @@ class LoadSettings(BaseModel, frozen=True, extra="forbid"):
     steps: int = Field(5, ge=2, le=100, description="Number of steps of a step schedule")
     burst_at: float = Field(-1.0, ge=-1, description="Seconds until the burst; -1: a third of the duration")
     burst_seconds: float = Field(0.0, ge=0, description="Length of the burst; 0: a sixth of the duration")
+    phases: str = Field(
+        "",
+        pattern=r"^$|^(\d+(\.\d+)?:\d+(\.\d+)?)(,\d+(\.\d+)?:\d+(\.\d+)?)*$",
+        description="Stretches SECONDS:RATE,… in place of rate and duration; constant or poisson",
+    )
+    start_at: float = Field(0.0, ge=0, description="Unix time of the schedule's start; 0: at once")
     seed: int = Field(1, ge=0, description="Seed of the schedule: the same seed gives the same arrivals")
     item: str = Field("burger", min_length=1, description="Item to order")
     quantity: int = Field(1, ge=1, le=1000, description="Units in each order")
@@ -56,6 +62,8 @@ class LoadSettings(BaseModel, frozen=True, extra="forbid"):
         try:
             settings = cls(**{name: options[name] for name in cls.model_fields if name in options})
             expected = sum(segment.expected for segment in settings.segments())
+            if settings.phases and settings.schedule not in {Schedule.CONSTANT, Schedule.POISSON}:
+                raise ValueError("--phases are constant or poisson")
         except ValidationError as error:
             first = error.errors()[0]
             option = "--" + str(first["loc"][0]).replace("_", "-")
@@ -77,6 +85,9 @@ class LoadSettings(BaseModel, frozen=True, extra="forbid"):
         Raises:
             ValueError: The burst does not lie within the duration.
         """
+        if self.phases:
+            stretches = [stretch.split(":") for stretch in self.phases.split(",")]
+            return [Segment(float(seconds), float(rate), float(rate)) for seconds, rate in stretches]
         return profile(
             self.schedule,
             rate=self.rate,
@@ -86,6 +97,11 @@ class LoadSettings(BaseModel, frozen=True, extra="forbid"):
             burst_at=self.duration / 3 if self.burst_at < 0 else self.burst_at,
             burst_seconds=self.burst_seconds or self.duration / 6,
         )
+
+    @property
+    def seconds(self) -> float:
+        """Length of the whole schedule."""
+        return sum(segment.seconds for segment in self.segments())
 
     def arrivals(self) -> list[float]:
         """The instants at which requests are due, in seconds from the start."""

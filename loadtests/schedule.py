@@ -101,7 +101,7 @@ def arrivals(segments: Sequence[Segment], *, seed: int | None) -> list[float]:
     remaining = iter(segments)
     segment = next(remaining)
     for count in counts:
-        while count - before > segment.expected and (following := next(remaining, None)) is not None:
+        while count - before >= segment.expected and (following := next(remaining, None)) is not None:
             start += segment.seconds
             before += segment.expected
             segment = following

@@ -18,18 +18,19 @@ class FakeService:
         port: The loopback port.
         orders: Bodies of the orders, in order of arrival.
         stocked: Bodies of the restocks.
+        tokens: The `Authorization` header of each restock, in lower case, empty when there was none.
     """
 
     def __init__(self, *, stall_after: int | None = None, stall_seconds: float = 0.0, status: int = 201) -> None:
         self.port = 0
         self.orders: list[dict[str, object]] = []
         self.stocked: list[dict[str, object]] = []
+        self.tokens: list[str] = []
         self._stall_after = stall_after
         self._stall_seconds = stall_seconds
         self._status = status
-        self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
 
     @property
     def url(self) -> str:
@@ -42,38 +43,42 @@ class FakeService:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._over.set)
         self._thread.join(10)
 
-    def _serve(self) -> None:
-        async def start() -> None:
-            self._gate = asyncio.Event()
-            self._gate.set()
-            server = await asyncio.start_server(self._converse, "127.0.0.1", 0, backlog=4096)
-            self.port = server.sockets[0].getsockname()[1]
-            self._ready.set()
-
-        self._loop.run_until_complete(start())
-        self._loop.run_forever()
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._over, self._gate = asyncio.Event(), asyncio.Event()
+        self._gate.set()
+        server = await asyncio.start_server(self._converse, "127.0.0.1", 0, backlog=4096)
+        self.port = server.sockets[0].getsockname()[1]
+        self._ready.set()
+        await self._over.wait()
+        server.close()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-                length = int(head.partition("content-length:")[2].partition("\r\n")[0] or 0)
-                body = json.loads(await reader.readexactly(length) or b"{}")
-                status = await self._answer(head.split(" ")[1], body)
+                body = json.loads(await reader.readexactly(int(_header(head, "content-length") or 0)) or b"{}")
+                if head.startswith("post /admin/restock "):
+                    self.stocked.append(body)
+                    self.tokens.append(_header(head, "authorization"))
+                    status = 200
+                else:
+                    status = await self._order(body)
                 writer.write(f"HTTP/1.1 {status} Answer\r\nContent-Length: 2\r\n\r\n{{}}".encode())
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
             writer.close()
 
-    async def _answer(self, path: str, body: dict[str, object]) -> int:
-        if path == "/admin/restock":
-            self.stocked.append(body)
-            return 200
+    async def _order(self, body: dict[str, object]) -> int:
         self.orders.append(body)
         if len(self.orders) == self._stall_after:
             self._gate.clear()
             self._loop.call_later(self._stall_seconds, self._gate.set)
         await self._gate.wait()
         return self._status
+
+
+def _header(head: str, name: str) -> str:
+    return head.partition(f"\r\n{name}:")[2].partition("\r\n")[0].strip()

@@ -61,3 +61,18 @@ def test_what_is_no_address_is_refused(url: str) -> None:
     """A malformed address is one sentence, not a traceback."""
     with pytest.raises(LoadTestError, match="is not an address"):
         target(url)
+
+
+def test_phases_replace_rate_and_duration() -> None:
+    """Stretches of seconds and rates follow each other, a pause included, to the request."""
+    settings = LoadSettings.read({"phases": "2:10,3:0,0.5:40", "schedule": "constant"})
+    due = settings.arrivals()
+    assert settings.seconds == 5.5
+    assert due == pytest.approx([index / 10 for index in range(20)] + [5 + index / 40 for index in range(20)])
+
+
+@pytest.mark.parametrize("options", [{"phases": "ten:1"}, {"phases": "1:1", "schedule": "ramp"}])
+def test_wrong_phases_are_one_sentence(options: dict[str, object]) -> None:
+    """Phases that cannot be read, or go with another schedule, are refused by name."""
+    with pytest.raises(LoadTestError, match="--phases"):
+        LoadSettings.read(options)
