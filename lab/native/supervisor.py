@@ -16,6 +16,7 @@ from xmlrpc.client import Fault, ServerProxy
 import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
+from lab.console import say
 from lab.errors import LabError
 from lab.waiting import wait_until
 
@@ -166,8 +167,10 @@ class Supervisor:
     def _reload(self) -> None:
         rpc = self._rpc()
         added, changed, removed = rpc.reloadConfig()[0]
+        if changed:
+            say(f"Settings changed, so these start anew: {', '.join(changed)}.")
+        self.stop((*changed, *removed))
         for name in (*changed, *removed):
-            rpc.stopProcessGroup(name)
             rpc.removeProcessGroup(name)
         for name in (*added, *changed):
             rpc.addProcessGroup(name)
@@ -198,6 +201,8 @@ class Supervisor:
         """End these programs together and wait: SIGTERM, and SIGKILL after each one's limit."""
         rpc = self._rpc()
         waiting = list(names)
+        if not waiting:
+            return
         for name in waiting:
             try:
                 rpc.stopProcess(name, False)

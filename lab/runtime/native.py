@@ -175,7 +175,9 @@ class NativeRuntime:
 
     def _reload_prometheus(self) -> None:
         try:
-            reply = httpx.post(f"http://127.0.0.1:{self.stack.ports['prometheus']}/-/reload", timeout=10)
+            reply = httpx.post(
+                f"http://127.0.0.1:{self.stack.ports['prometheus']}/-/reload", timeout=10, trust_env=False
+            )
         except httpx.HTTPError as error:
             raise LabError(f"Prometheus took no new configuration ({error}); see `lab logs prometheus`.") from error
         if not reply.is_success:

@@ -1,6 +1,7 @@
 """Kafka's topics: what `topics.toml` declares, and their creation (`python -m lab.runtime.topics`)."""
 
 import os
+import sys
 import tomllib
 from dataclasses import dataclass
 from typing import Any
@@ -69,6 +70,15 @@ def create(bootstrap: str, *, limit: float = 60.0) -> list[str]:
     return [topic.name for topic in missing]
 
 
+def main() -> None:
+    """Create the topics on the brokers of `KAFKA_BOOTSTRAP_SERVERS`; exit with 1 and one sentence on failure."""
+    try:
+        created = create(os.environ.get("KAFKA_BOOTSTRAP_SERVERS") or "127.0.0.1:29092")
+    except LabError as error:
+        say(str(error))
+        sys.exit(1)
+    say(f"topics created: {', '.join(created) or 'none, all are there'}")
+
+
 if __name__ == "__main__":
-    address = os.environ.get("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:29092")
-    say(f"topics created: {', '.join(create(address)) or 'none, all are there'}")
+    main()

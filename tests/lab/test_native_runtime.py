@@ -143,6 +143,17 @@ def test_up_again_changes_nothing(lab: Lab) -> None:
     assert {name: part["pid"] for name, part in lab.status().items()} == before
 
 
+def test_a_changed_setting_restarts_what_reads_it(lab: Lab) -> None:
+    """`lab up` with another setting starts the services anew with it and leaves the brokers running."""
+    before = {name: part["pid"] for name, part in lab.status().items()}
+    lab.environment["LAB_STOCK"] = "5"
+    assert "start anew: " in lab("up")
+    after = {name: part["pid"] for name, part in lab.status().items()}
+    assert after["fake"] != before["fake"]
+    assert psutil.Process(after["fake"]).environ()["LAB_STOCK"] == "5"
+    assert after["rabbitmq"] == before["rabbitmq"]
+
+
 @pytest.mark.parametrize("part", ["fake", "lag-exporter", "kafka"])
 def test_a_killed_part_stays_dead_until_started(lab: Lab, part: str) -> None:
     """`kill` ends a part and only it; status says so with exit code 1; `start` brings it back with a new process."""
