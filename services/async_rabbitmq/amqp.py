@@ -177,7 +177,10 @@ class Publisher:
         """
         try:
             async with asyncio.timeout(self._timeout):
-                await asyncio.gather(*[self._publish(message) for message in messages])
+                if len(messages) == 1:
+                    await self._publish(messages[0])
+                else:
+                    await asyncio.gather(*[self._publish(message) for message in messages])
         except TimeoutError as error:
             state = self._connection.failing() or f"it has not confirmed within {self._timeout:g} s"
             raise BrokerUnavailable(f"RabbitMQ did not take the message: {state}") from error

@@ -33,8 +33,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         await book.settle(decisions)
 
     Consumer(chassis, ORDER_STATUS_QUEUE, InventoryDecided.from_wire, settle, publisher)
-    Outbox(chassis, book, publish, answer=202)
-    desk = OrderDesk(chassis, book, place, accepted=202, decided_at_once=False)
+    outbox = Outbox(chassis, book, publish, answer=202)
+    desk = OrderDesk(chassis, book, place, accepted=202, confirmed=outbox.confirmed)
     app = chassis.app(order_router(desk, book, chassis))
     count_replies(app, chassis.metrics)
     return app

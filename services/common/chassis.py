@@ -83,9 +83,8 @@ class Chassis:
         """The service's FastAPI app: these routers, /health, and the faults."""
         app = FastAPI(title=self.service.name, lifespan=self._lifespan)
         problems.install(app)
-        app.include_router(self._health_router())
-        app.include_router(fault_router(self.faults, self.settings.admin_token))
-        for router in routers:
+        # The service's own first: routes are looked up in this order.
+        for router in (*routers, self._health_router(), fault_router(self.faults, self.settings.admin_token)):
             app.include_router(router)
         instrument(app, self.settings)
         return app

@@ -1,10 +1,11 @@
 """The order desk: what a client sees of an order service, the same in all three models."""
 
 import asyncio
+import random
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from dataclasses import replace as copy_with
 from typing import Annotated
 
@@ -29,6 +30,8 @@ from services.common.telemetry import Metrics, logger
 from services.domain.orders import Order, OrderStatus
 
 _log = logger("campus.orders")
+
+Confirmed = Callable[[Sequence[Order]], None]
 
 Place = Callable[[Order], Awaitable[OrderStatus]]
 """Hands an order to the rest of the flow and returns where it stands then; raises a `LabError` of `_REJECTED`."""
@@ -62,7 +65,9 @@ _COMPLETION = {
 
 def new_order(item: str, quantity: int) -> Order:
     """An order placed now, with an id of its own."""
-    return Order(str(uuid.uuid4()), item, quantity, OrderStatus.PLACED, time.time())
+    # Unique, not secret: the system's own generator costs a system call for each.
+    order_id = uuid.UUID(int=random.getrandbits(128), version=4)
+    return Order(str(order_id), item, quantity, OrderStatus.PLACED, time.time())
 
 
 class OrderDesk:
@@ -73,20 +78,19 @@ class OrderDesk:
         book: Its orders.
         place: The model's way to hand an order on.
         accepted: The HTTP status of an accepted order.
-        decided_at_once: Whether `place` returns the order's outcome; else it comes by an event later.
+        confirmed: Told of accepted orders whose outcome comes by an event later; absent where `place` returns it.
     """
 
     def __init__(
-        self, chassis: Chassis, book: OrderBook, place: Place, *, accepted: int, decided_at_once: bool
+        self, chassis: Chassis, book: OrderBook, place: Place, *, accepted: int, confirmed: Confirmed | None = None
     ) -> None:
         self._metrics = chassis.metrics
         self._faults = chassis.faults
         self._book = book
         self._place = place
         self._accepted = accepted
-        self._decided_at_once = decided_at_once
+        self._confirmed = confirmed
         self._under_way: dict[str, asyncio.Lock] = {}
-        self._unwritten: set[asyncio.Task[None]] = set()
 
     async def take(self, wish: OrderWish, key: str | None) -> JSONResponse:
         """Place the order, or answer as before where `key` was used before.
@@ -102,27 +106,27 @@ class OrderDesk:
                 known = await self._book.by_key(key)
                 if known is None:
                     return await self._take_new(new_order(wish.item, wish.quantity), key)
-                return await self._take_again(known, wish)
+                return await self._take_again(known, wish, key)
         finally:
             if not lock.locked():
                 self._under_way.pop(key, None)
 
     async def _take_new(self, order: Order, key: str | None) -> JSONResponse:
         await self._book.add([order], key)
-        return await self._answer(order)
+        return await self._answer(order, key)
 
-    async def _take_again(self, known: Entry, wish: OrderWish) -> JSONResponse:
+    async def _take_again(self, known: Entry, wish: OrderWish, key: str) -> JSONResponse:
         if (known.order.item, known.order.quantity) != (wish.item, wish.quantity):
             raise Problem.field("header", "Idempotency-Key", "this key was used for an order with another body")
         self._metrics.duplicates(1)
         if known.answer is None:
             await self._book.reopen(known.order.order_id)
-            return await self._answer(copy_with(known.order, status=OrderStatus.PLACED))
+            return await self._answer(copy_with(known.order, status=OrderStatus.PLACED), key)
         if known.answer < 300:
-            return JSONResponse(asdict(known.order), known.answer, {_REPLAYED: "true"})
+            return JSONResponse(_shown(known.order), known.answer, {_REPLAYED: "true"})
         raise _rejection(known.answer, known.order, known.reason or "")
 
-    async def _answer(self, order: Order) -> JSONResponse:
+    async def _answer(self, order: Order, key: str | None) -> JSONResponse:
         try:
             status = await self._place(order)
         except LabError as error:
@@ -136,14 +140,13 @@ class OrderDesk:
             _log.warning("order rejected", order_id=order.order_id, reason=rejected.reason, error=str(error))
             raise _rejection(rejected.answer, order, str(error)) from error
         order = copy_with(order, status=status)
-        written = self._book.answered([order], self._accepted)
-        if self._decided_at_once:
-            await written
-            self._completed(order)
+        if self._confirmed is not None and key is None:
+            self._confirmed([order])
         else:
-            # The broker has the order: what is left to write only spares a repetition after a crash.
-            self._write_later(written)
-        return JSONResponse(asdict(order), self._accepted)
+            await self._book.answered([order], self._accepted)
+        if order.status in _COMPLETION:
+            self._completed(order)
+        return JSONResponse(_shown(order), self._accepted)
 
     async def take_all(self, orders: Sequence[Order], publish: Callable[[Sequence[Order]], Awaitable[None]]) -> None:
         """Place many orders with one call of `publish`, all or none as far as the client is told.
@@ -160,25 +163,26 @@ class OrderDesk:
             self._metrics.rejected(rejected.reason, len(orders))
             raise Problem(rejected.answer, str(error)) from error
         self._metrics.accepted(len(orders))
-        self._write_later(self._book.answered(orders, self._accepted))
-
-    def _write_later(self, written: Awaitable[None]) -> None:
-        async def write() -> None:
-            try:
-                await written
-            except LabError as error:
-                _log.error("an accepted order's reply could not be written", error=str(error))
-
-        task = asyncio.create_task(write())
-        self._unwritten.add(task)
-        task.add_done_callback(self._unwritten.discard)
+        if self._confirmed is not None:
+            self._confirmed(orders)
 
     def _completed(self, order: Order) -> None:
         self._metrics.completed(_COMPLETION[order.status], time.time() - order.timestamp)
 
 
+def _shown(order: Order) -> dict[str, object]:
+    """The order as clients see it."""
+    return {
+        "order_id": order.order_id,
+        "item": order.item,
+        "quantity": order.quantity,
+        "status": order.status.value,
+        "timestamp": order.timestamp,
+    }
+
+
 def _rejection(answer: int, order: Order, reason: str) -> Problem:
-    return Problem(answer, {"order": asdict(order), "reason": reason}, {_REJECTION: _REASON_OF_ANSWER[answer]})
+    return Problem(answer, {"order": _shown(order), "reason": reason}, {_REJECTION: _REASON_OF_ANSWER[answer]})
 
 
 def order_router(desk: OrderDesk, book: OrderBook, chassis: Chassis) -> APIRouter:
@@ -198,7 +202,7 @@ def order_router(desk: OrderDesk, book: OrderBook, chassis: Chassis) -> APIRoute
         page = await book.page(status, limit, after)
         if page is None:
             raise Problem.field("query", "after", "no order has this id")
-        return JSONResponse([asdict(order) for order in page])
+        return JSONResponse([_shown(order) for order in page])
 
     @router.get("/orders/summary")
     async def summary() -> dict[str, int]:
@@ -209,7 +213,7 @@ def order_router(desk: OrderDesk, book: OrderBook, chassis: Chassis) -> APIRoute
         found = await book.get(order_id)
         if found is None:
             raise Problem(404, f"no order has the id {order_id}")
-        return JSONResponse(asdict(found))
+        return JSONResponse(_shown(found))
 
     return router
 

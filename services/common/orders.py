@@ -36,6 +36,23 @@ _orders = sa.Table(
 )
 _FIELDS = [_orders.c[name] for name in ("order_id", "item", "quantity", "status", "timestamp")]
 
+# Built once: building a statement costs more than running it.
+_ADD = sa.insert(_orders)
+_ANSWER = (
+    sa.update(_orders)
+    .where(_orders.c.order_id == sa.bindparam("of"))
+    .values(
+        answer=sa.bindparam("answer"),
+        reason=sa.func.coalesce(_orders.c.reason, sa.bindparam("why")),
+        status=sa.case((_orders.c.status == OrderStatus.PLACED, sa.bindparam("to")), else_=_orders.c.status),
+    )
+)
+_SETTLE = (
+    sa.update(_orders)
+    .where(_orders.c.order_id == sa.bindparam("of"))
+    .values(status=sa.bindparam("to"), reason=sa.bindparam("why"))
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -71,7 +88,7 @@ class OrderBook:
             }
             for order in orders
         ]
-        await self._store.write(lambda connection: connection.execute(sa.insert(_orders), rows))
+        await self._store.insert(_ADD, rows)
 
     async def reopen(self, order_id: str) -> None:
         """Let an order that was rejected be placed again."""
@@ -80,17 +97,8 @@ class OrderBook:
 
     async def answered(self, orders: Sequence[Order], answer: int | None, reason: str | None = None) -> None:
         """Write each order's status and the reply to its client; a decision that came meanwhile is kept."""
-        change = (
-            sa.update(_orders)
-            .where(_orders.c.order_id == sa.bindparam("of"))
-            .values(
-                answer=answer,
-                reason=sa.func.coalesce(_orders.c.reason, reason),
-                status=sa.case((_orders.c.status == OrderStatus.PLACED, sa.bindparam("to")), else_=_orders.c.status),
-            )
-        )
-        rows = [{"of": order.order_id, "to": order.status.value} for order in orders]
-        await self._store.write(lambda connection: connection.execute(change, rows))
+        rows = [{"of": order.order_id, "to": order.status.value, "answer": answer, "why": reason} for order in orders]
+        await self._store.write(lambda connection: connection.execute(_ANSWER, rows))
 
     async def settle(self, events: Sequence[InventoryDecided]) -> int:
         """Give orders the outcome that inventory decided, each once.
@@ -107,15 +115,10 @@ class OrderBook:
             )
             settled = [(wanted[row.order_id], row.timestamp) for row in connection.execute(waiting)]
             if settled:
-                change = (
-                    sa.update(_orders)
-                    .where(_orders.c.order_id == sa.bindparam("of"))
-                    .values(status=sa.bindparam("to"), reason=sa.bindparam("why"))
-                )
                 rows = [
                     {"of": event.order_id, "to": event.outcome.value, "why": event.reason} for event, _placed in settled
                 ]
-                connection.execute(change, rows)
+                connection.execute(_SETTLE, rows)
             return settled
 
         settled = await self._store.write(work)

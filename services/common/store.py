@@ -11,6 +11,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,7 +35,9 @@ _tracer = trace.get_tracer("campus.store")
 class _Request:
     """A piece of work waiting for the writer, and where its result goes."""
 
-    work: Work[Any]
+    work: Work[Any] | None
+    insert: sa.Insert | None
+    rows: Sequence[Mapping[str, Any]]
     done: asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop
 
@@ -105,12 +108,23 @@ class Store:
         Raises:
             StoreUnavailable: The database cannot be written.
         """
+        result: T = await self._queued(work, None, ())
+        return result
+
+    async def insert(self, insert: sa.Insert, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert `rows`; requests that insert by the same statement object become one statement.
+
+        Raises:
+            StoreUnavailable: The database cannot be written.
+        """
+        await self._queued(None, insert, rows)
+
+    async def _queued(self, work: Work[Any] | None, insert: sa.Insert | None, rows: Sequence[Mapping[str, Any]]) -> Any:
         loop = asyncio.get_running_loop()
-        request: _Request = _Request(work, loop.create_future(), loop)
+        request = _Request(work, insert, rows, loop.create_future(), loop)
         with _tracer.start_as_current_span("commit", kind=trace.SpanKind.CLIENT, attributes=self._attributes):
             self._requests.put(request)
-            result: T = await request.done
-        return result
+            return await request.done
 
     async def read(self, work: Work[T]) -> T:
         """Run `work`, which only reads, and return its result.
@@ -167,8 +181,14 @@ class Store:
             _answer(group, results)
 
     def _in_one_transaction(self, group: Sequence[_Request]) -> list[Any]:
+        results: list[Any] = []
         with self.engine.begin() as connection:
-            return [request.work(connection) for request in group]
+            for insert, requests in groupby(group, key=lambda request: request.insert):
+                alike = list(requests)
+                if insert is not None:
+                    connection.execute(insert, [row for request in alike for row in request.rows])
+                results += [request.work and request.work(connection) for request in alike]
+        return results
 
     def _mapped(self, run: Callable[[], T]) -> T:
         """The one place where a database's errors become ours."""

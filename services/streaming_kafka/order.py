@@ -57,8 +57,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     reads = {INVENTORY_EVENTS: InventoryDecided.from_wire}
     Consumer(chassis, ORDER_STATUS_GROUP, reads, settle, producer)
-    Outbox(chassis, book, publish, answer=201)
-    desk = OrderDesk(chassis, book, place, accepted=201, decided_at_once=False)
+    outbox = Outbox(chassis, book, publish, answer=201)
+    desk = OrderDesk(chassis, book, place, accepted=201, confirmed=outbox.confirmed)
     app = chassis.app(order_router(desk, book, chassis))
     count_replies(app, chassis.metrics)
 

@@ -39,7 +39,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     chassis.runs(peers)
     chassis.runs(compensation)
-    desk = OrderDesk(chassis, book, place, accepted=201, decided_at_once=True)
+    desk = OrderDesk(chassis, book, place, accepted=201)
     app = chassis.app(order_router(desk, book, chassis))
     count_replies(app, chassis.metrics)
     return app

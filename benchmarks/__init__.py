@@ -1,0 +1,1 @@
+"""Performance figures, each as a ratio measured in one run."""
