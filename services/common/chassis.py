@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from importlib import metadata
 from typing import Protocol
 
 import sqlalchemy as sa
@@ -20,6 +22,8 @@ from services.common.settings import Service, Settings
 from services.common.store import Store
 from services.common.telemetry import Metrics, configure_logs, logger
 from services.common.tracing import instrument, start_tracing
+
+_LIBRARIES = ("fastapi", "uvicorn", "httpx", "pika", "confluent-kafka", "sqlalchemy", "opentelemetry-sdk")
 
 GRACE = 15
 """Seconds a service has to finish what it began when it is told to stop."""
@@ -89,6 +93,16 @@ class Chassis:
         instrument(app, self.settings)
         return app
 
+    @property
+    def conditions(self) -> dict[str, object]:
+        """What the service runs with, as far as it bears on a comparison; nothing secret."""
+        secret = {"admin_token", "database_url", "rabbitmq_url"}
+        return {
+            "settings": self.settings.model_dump(mode="json", exclude=secret),
+            "sampler": os.environ.get("OTEL_TRACES_SAMPLER", "parentbased_always_on"),
+            "versions": {name: metadata.version(name) for name in _LIBRARIES},
+        }
+
     def health(self) -> dict[str, str]:
         """Each part's state, "ok" or what fails."""
         return {component.name: component.failing() or "ok" for component in self._components}
@@ -104,6 +118,10 @@ class Chassis:
             if failing:
                 return JSONResponse({"status": "unavailable", "failing": failing, **about}, 503)
             return JSONResponse({"status": "ok", **about})
+
+        @router.get("/conditions")
+        async def conditions() -> dict[str, object]:
+            return {"service": self.service.name, "model": self.service.model, "pid": os.getpid(), **self.conditions}
 
         @router.get("/health/live")
         async def live() -> dict[str, str]:

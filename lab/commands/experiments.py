@@ -1,0 +1,110 @@
+"""Commands about experiments: run, conditions, demo."""
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from lab.console import out, say
+from lab.experiments.conditions import conditions as read_conditions
+from lab.experiments.definition import Variant, load, names
+from lab.experiments.runner import Result, Runner
+from lab.experiments.runs import new_folder, save
+from lab.experiments.show import conclusions, side_by_side
+from lab.prometheus import Prometheus
+from lab.runtime.base import Runtime as AnyRuntime
+from lab.runtime.choose import choose
+from lab.stack import stack
+
+DEMO = ("latency", "burst", "lag")
+"""The three experiments of the main job."""
+
+Runtime = Annotated[str | None, typer.Option("--runtime", help="native, or whatever LAB_RUNTIME says.")]
+
+
+def run(  # noqa: PLR0917 - each is a command-line option
+    experiments: Annotated[list[str] | None, typer.Argument(help="Names, as `lab run --list` shows them.")] = None,
+    show_list: Annotated[bool, typer.Option("--list", help="Show the experiments there are.")] = False,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, max=50, help="Runs of each, with seeds one apart.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the arrival times.")] = 1,
+    controls: Annotated[bool, typer.Option(help="Run the controls too, in which claims must fail.")] = True,
+    runtime: Runtime = None,
+) -> None:
+    """Run experiments on the stack that is up; exit with 1 when a claim does not hold, or holds in its control."""
+    if show_list or not experiments:
+        table = Table("experiment", "question")
+        for name in names():
+            table.add_row(name, load(name).question)
+        out.print(table)
+        return
+    wanted = [load(name) for name in experiments]
+    chosen = choose(runtime)
+    results = [
+        _run(chosen, experiment.name, variant, seed + repeat)
+        for experiment in wanted
+        for repeat in range(repeats)
+        for variant in (experiment.variants if controls else ("as it is",))
+    ]
+    _show(results)
+    if not all(result.holds for result in results):
+        raise typer.Exit(1)
+
+
+def conditions(runtime: Runtime = None) -> None:
+    """Print from the live system what each model runs with."""
+    out.print_json(json.dumps(read_conditions(choose(runtime))))
+
+
+def demo(runtime: Runtime = None) -> None:
+    """Start the stack, run a short form of the main experiments, compare the models in one table, stop the stack."""
+    chosen = choose(runtime)
+    began = time.monotonic()
+    ran_before = any(part.pid for part in chosen.status())
+    chosen.up()
+    up = time.monotonic() - began
+    try:
+        results = [_run(chosen, name, "as it is", seed=1) for name in DEMO]
+        memory = chosen.resident_memory()
+    finally:
+        if not ran_before:
+            say("Stopping the stack.")
+            chosen.down()
+    _show(results)
+    out.print(
+        f"The stack was up after {up:.0f} s and held {memory / 1e6:,.0f} MB of resident memory; "
+        f"the demo took {math.ceil(time.monotonic() - began)} s."
+    )
+    if not all(result.holds for result in results):
+        raise typer.Exit(1)
+
+
+def _run(runtime: AnyRuntime, name: str, variant: Variant, seed: int) -> Result:
+    runner = Runner(runtime, Prometheus(f"http://127.0.0.1:{stack().ports['prometheus']}"), say)
+    folder = new_folder(name)
+    before = read_conditions(runtime)
+    result = runner.run(load(name), variant, seed=seed, folder=folder)
+    save(result, folder, before)
+    say(f"{name}, {variant}: {'as claimed' if result.holds else 'NOT as claimed'}; saved in {folder}")
+    return result
+
+
+def _show(results: Sequence[Result]) -> None:
+    for result in results:
+        out.print(f"\n[bold]{result.experiment.title}[/]: {result.experiment.question}")
+        if result.variant != "as it is":
+            out.print(f"control, {result.variant}: these claims must fail")
+        if result.invalid:
+            out.print(f"[yellow]The run proves nothing: {result.invalid}[/]")
+        out.print(conclusions(result))
+    out.print()
+    out.print(side_by_side([result for result in results if result.variant == "as it is"]))
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the app."""
+    for command in (run, conditions, demo):
+        app.command()(command)

@@ -1,0 +1,109 @@
+"""The load of an experiment: one Locust process per model, all on one schedule from one start."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab.errors import LabError
+from lab.experiments.definition import Experiment
+from lab.paths import CHECKOUT
+from lab.stack import Model
+
+LEAD = 6.0
+"""Seconds from starting the processes to the first arrival: Locust takes 2 to 4 s to start, more when three do."""
+
+LATE_MAX = 0.2
+"""Seconds by which the 99th percentile of requests may start late: the generators share the machine with the stack."""
+
+
+@dataclass(slots=True)
+class Load:
+    """Running load generators.
+
+    Attributes:
+        starts_at: When the schedule begins, in Unix seconds.
+    """
+
+    starts_at: float
+    _running: dict[Model, subprocess.Popen[bytes]]
+    _folder: Path
+
+    @classmethod
+    def begin(cls, experiment: Experiment, models: Sequence[Model], seed: int, folder: Path) -> "Load":
+        """Start the generators; nothing arrives before `starts_at`.
+
+        Args:
+            experiment: Its phases say the rates.
+            models: Who gets load, each the same.
+            seed: Of the arrival times.
+            folder: Where Locust's CSV files, summaries and logs go, one set per model.
+        """
+        starts_at = time.time() + LEAD
+        profile = ",".join(f"{phase.seconds:g}:{phase.rate:g}" for phase in experiment.phases if phase.seconds)
+        options = {
+            "--schedule": experiment.schedule,
+            "--phases": profile,
+            "--seed": str(seed),
+            "--start-at": f"{starts_at:.3f}",
+            "--restock": "0",
+            "--max-lag": f"{LATE_MAX:g}",
+        }
+        running = {model: _generator(model, options, folder) for model in models}
+        return cls(starts_at, running, folder)
+
+    def end(self, *, limit: float = 45.0) -> dict[str, dict[str, Any]]:
+        """Wait for the generators' end and return their summaries by model.
+
+        Raises:
+            LabError: A generator failed, or could not keep its schedule, so that the run proves nothing.
+        """
+        summaries: dict[str, dict[str, Any]] = {}
+        for model, process in self._running.items():
+            try:
+                process.wait(limit)
+            except subprocess.TimeoutExpired as error:
+                raise LabError(f"The load of {model} did not end in time; see {self._log(model)}.") from error
+            try:
+                summaries[model] = json.loads((self._folder / f"{model}.json").read_text())
+            except (OSError, ValueError) as error:
+                raise LabError(f"The load of {model} failed; see {self._log(model)}.") from error
+            if not summaries[model]["valid"]:
+                raise LabError(f"The load of {model} is invalid, so the run is: {summaries[model]['reason']}")
+        return summaries
+
+    def stop(self) -> None:
+        """End generators that still run."""
+        for process in self._running.values():
+            if process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(5)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+
+    def _log(self, model: str) -> Path:
+        return self._folder / f"{model}.log"
+
+
+def _generator(model: Model, options: dict[str, str], folder: Path) -> subprocess.Popen[bytes]:
+    files = {
+        "--locustfile": f"loadtests/{model}.py",
+        "--summary": str(folder / f"{model}.json"),
+        "--csv": str(folder / model),
+    }
+    command = [sys.executable, "-m", "locust", "--headless", "--skip-log-setup"]
+    with (folder / f"{model}.log").open("wb") as log:
+        return subprocess.Popen(  # noqa: S603 - our own interpreter and files
+            [*command, *(part for option in (files | options).items() for part in option)],
+            cwd=CHECKOUT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        )
