@@ -128,7 +128,7 @@ def fault(tally: Tally, settings: LoadSettings, *, planned: int, missing: int) -
     if late > settings.max_lag:
         return (
             f"The generator could not keep its schedule (99 % started within {late:.3g} s of their instant, "
-            f"and --max-lag is {settings.max_lag:g} s): lower --rate or add --processes."
+            f"and --max-lag is {settings.max_lag:g} s): lower --rate, add --processes, or stop other work here."
         )
     return None
 
