@@ -11,7 +11,9 @@ judges. Latency counts from the intended instant, so that a stall is seen by eve
 import json
 import logging
 import os
+import signal
 import socket
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -28,6 +30,7 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.exception import ResponseError, StopUser
 from locust.runners import LocalRunner, MasterRunner, Runner, WorkerRunner
+from locust.web import WebUI
 
 from loadtests.plan import LoadSettings, LoadTestError, target
 from loadtests.schedule import Schedule, partition
@@ -234,13 +237,22 @@ def add_options(parser: LocustArgumentParser) -> None:
 
 
 @events.init.add_listener
-def listen(environment: Environment, **_: Any) -> None:
-    """Hear plans on a worker, tallies on the master, and both in a single process."""
+def listen(environment: Environment, web_ui: WebUI | None = None, **_: Any) -> None:
+    """Hear plans on a worker, tallies on the master, and both in a single process; make sure of the web UI's port."""
     runner = environment.runner
     if isinstance(runner, WorkerRunner | LocalRunner):
         runner.register_message(Word.PLAN, hear_plan)
     if isinstance(runner, MasterRunner | LocalRunner):
         runner.register_message(Word.TALLY, hear_tally)
+        if web_ui is None:
+            # Locust ends a shape's run in order on Ctrl-C, and listens to this signal only after it.
+            gevent.signal_handler(signal.SIGTERM, os.kill, os.getpid(), signal.SIGINT)
+    if web_ui is not None:
+        try:
+            socket.create_server((web_ui.host, web_ui.port)).close()
+        except OSError:
+            logger.error("Port %s is taken: end what uses it, or give --web-port another.", web_ui.port)
+            sys.exit(EXIT_REFUSED)
 
 
 def hear_plan(msg: Any, **_: Any) -> None:

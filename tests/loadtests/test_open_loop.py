@@ -1,6 +1,7 @@
 """The open-loop engine, run by Locust in processes of its own against a service that can stall."""
 
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -225,6 +226,30 @@ def test_what_cannot_run_is_one_sentence(load: Load, options: tuple[str, ...], s
     assert not service.orders
 
 
+@tenacity.retry(stop=tenacity.stop_after_delay(20), wait=tenacity.wait_fixed(0.05), reraise=True)
+def eventually_ordered(service: FakeService) -> None:
+    """Wait for the first order."""
+    assert service.orders, "no order arrived within 20 s"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_reports_what_it_did(load: Load, number: signal.Signals) -> None:
+    """Ctrl-C and SIGTERM end a run in order: its summary counts what was sent, and it is invalid."""
+    command = [sys.executable, "-m", "locust", "-f", "loadtests/sync.py", "--headless"]
+    with (
+        FakeService() as service,
+        subprocess.Popen(  # noqa: S603 - our own command
+            [*command, *load.options(service)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process,
+    ):
+        eventually_ordered(service)
+        process.send_signal(number)
+        assert process.wait(30) == 3
+    assert load.summary["valid"] is False
+    assert 0 < load.summary["sent"] < load.summary["planned"]
+    assert "stopped after" in load.summary["reason"]
+
+
 @contextmanager
 def web_ui(*arguments: str) -> Iterator[httpx.Client]:
     """Locust with its web UI, and a client of it."""
@@ -266,3 +291,13 @@ def test_the_web_ui_runs_it_again_and_again(load: Load) -> None:
             eventually_ended(client, requests)
             assert (load.summary["planned"], load.summary["valid"]) == (requests, True)
     assert len(service.orders) == 120
+
+
+def test_a_taken_port_is_one_sentence() -> None:
+    """Where something listens on the web UI's port, Locust ends with a sentence that says what to do."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        code, log = locust("-f", "loadtests/sync.py", "--web-host", "127.0.0.1", "--web-port", port)
+    assert code == 2, log
+    assert f"Port {port} is taken" in log
+    assert "Traceback" not in log
