@@ -123,6 +123,10 @@ class Runner:
             try:
                 self._phases(varied, result, began, load)
                 result.load = load.end() if load else {}
+                late = [
+                    f"{model}: {summary['reason']}" for model, summary in result.load.items() if not summary["valid"]
+                ]
+                result.invalid = result.invalid or "; ".join(late) or None
             finally:
                 if load is not None:
                     load.stop()
@@ -203,6 +207,9 @@ class Runner:
         finally:
             self._say(f"{experiment.name}: putting everything back")
             self._put_right()
+            if any(phase.sabotage for phase in experiment.phases) and "streaming" in experiment.models:
+                # What was thrown away is in the analytics view still, but no longer in the log that it is a view of.
+                actions.perform("replay", self._runtime)
             for service, stock in before.items():
                 for item, quantity in stock.items():
                     post(service, "/admin/restock", {"item": item, "quantity": quantity})

@@ -87,7 +87,7 @@ class Connection(Background):
                 _log.info("connected", connection=self.name)
                 self._error = f"the connection to RabbitMQ is lost: {await lost}"
             except (AMQPError, OSError) as error:
-                self._error = f"RabbitMQ cannot be reached: {error or type(error).__name__}"
+                self._error = f"RabbitMQ cannot be reached: {str(error) or repr(error)}"
             finally:
                 if self.channel is not None:
                     self.channel = None

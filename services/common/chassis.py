@@ -179,6 +179,9 @@ def serve(service: Service, create_app: Callable[[Settings], FastAPI]) -> None:
         timeout_graceful_shutdown=GRACE,
         server_header=False,
     )
+    # All is stopped and stored; a library's thread that still waits for a broker must not keep the process.
+    logging.shutdown()
+    os._exit(0)
 
 
 async def cancelled(task: asyncio.Task[None] | None) -> None:

@@ -306,7 +306,9 @@ class Consumer(Background, Generic[T]):
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
                 "isolation.level": "read_committed",
-                "queued.max.messages.kbytes": 8192,
+                # A few batches ahead: what a client holds back is memory, and is no longer the log's.
+                "queued.min.messages": 4 * self._settings.kafka_batch,
+                "fetch.message.max.bytes": 131_072,
                 "reconnect.backoff.max.ms": 1000,
                 "log_level": 2,
             }

@@ -23,7 +23,7 @@ def _ours(peer: str) -> Iterator[None]:
     except httpx.TimeoutException as error:
         raise PeerTimeout(f"{peer} did not answer in time") from error
     except httpx.HTTPError as error:
-        raise PeerUnreachable(f"{peer} cannot be reached: {error or type(error).__name__}") from error
+        raise PeerUnreachable(f"{peer} cannot be reached: {str(error) or repr(error)}") from error
 
 
 class Peers:
