@@ -42,7 +42,7 @@ def conclusions(result: Result) -> Table:
     """The claims of a run, each with its value and verdict."""
     table = Table.grid(padding=(0, 1))
     for finding in result.findings:
-        table.add_row(_verdict(result, finding), finding.claim.text, f"({_explained(finding)})")
+        table.add_row(_verdict(result, finding), finding.claim.text, f"({explained(finding)})")
     return table
 
 
@@ -52,7 +52,8 @@ def _verdict(result: Result, finding: Finding) -> str:
     return "[red]no[/]" if finding in result.wrong else "[green]yes[/]"
 
 
-def _explained(finding: Finding) -> str:
+def explained(finding: Finding) -> str:
+    """The measured value of a claim beside what was wanted, for rich text."""
     text = f"{finding.claim.value} is {finding.value:.3g}, wanted {finding.claim.holds}"
     if finding.control_value is not None:
         text += f"; for {finding.claim.control} it is {finding.control_value:.3g}, which must not be"
