@@ -1,24 +1,25 @@
-"""The stack that the tests talk to: a running one, or one that is started for them and stopped after them."""
+"""The stack that tests run against: the one that runs, else one that is started and stopped for them."""
 
 from collections.abc import Iterator
 
 import pytest
 
+from lab.errors import LabError
 from lab.runtime.base import Runtime
 from lab.runtime.choose import choose
 
 
 @pytest.fixture(scope="session")
-def runtime() -> Runtime:
-    """The runtime of this machine, or the one that LAB_RUNTIME names; nothing is started by it."""
-    return choose(None)
-
-
-@pytest.fixture(scope="session")
-def stack_up(runtime: Runtime) -> Iterator[Runtime]:
-    """A stack whose every part is healthy; one that the tests had to start is stopped at the end."""
-    ran_before = any(part.pid for part in runtime.status())
-    runtime.up()
+def stack() -> Iterator[Runtime]:
+    """A runtime (LAB_RUNTIME selects it) with every part healthy; left as it was found, running or not."""
+    try:
+        runtime = choose()
+        parts = runtime.status()
+        found = any(part.healthy for part in parts)
+        if not all(part.healthy for part in parts):
+            runtime.up()
+    except LabError as error:
+        pytest.fail(f"There is no stack to test: {error}", pytrace=False)
     yield runtime
-    if not ran_before:
+    if not found:
         runtime.down()
