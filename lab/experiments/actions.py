@@ -4,6 +4,7 @@
 - `fault SERVICE KIND VALUE`, `fault SERVICE reset`
 - `bulk COUNT`: that many orders in one call, to the streaming model
 - `replay`: analytics reads its log from the beginning
+- `publish MODEL COUNT twice|malformed`: that many orders, each sent two times, or messages nobody can understand
 - `purge MODEL`: what waits for that model's inventory or analytics is thrown away at the broker
 """
 
@@ -15,6 +16,7 @@ from confluent_kafka.admin import AdminClient
 
 from lab.commands.orders import fault_body
 from lab.errors import LabError
+from lab.experiments.messages import publish
 from lab.http import post
 from lab.runtime.base import Runtime
 from lab.runtime.health import rabbitmq_user
@@ -38,6 +40,7 @@ def perform(action: str, runtime: Runtime) -> None:
         "fault": _fault,
         "bulk": lambda count: post("streaming-order", "/orders/bulk", {"count": int(count)}),
         "replay": lambda: post("streaming-analytics", "/admin/reset-offsets", {}),
+        "publish": publish,
         "purge": _purge,
     }
     if verb not in verbs:

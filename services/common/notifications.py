@@ -46,6 +46,7 @@ class Notifications:
         ]
         insert = self._store.insert_new(_notifications)
         sent = await self._store.write(lambda connection: connection.execute(insert, rows).rowcount)
+        self._metrics.notified(sent)
         if sent < len(rows):
             self._metrics.duplicates(len(rows) - sent)
 

@@ -112,10 +112,15 @@ class Metrics:
         declared = [self._accept, self._completion] if service.name.endswith("-order") else []
         resource = Resource.create({"service.name": service.name, "service.namespace": "campus-food"})
         self.provider = MeterProvider([_ReaderFromZero(self.registry, declared)], resource=resource)
-        self._instruments(self.provider.get_meter("campus"), orders=bool(declared), consumer=service.model != "sync")
+        self._instruments(
+            self.provider.get_meter("campus"),
+            orders=bool(declared),
+            notifies=service.name.endswith("-notification"),
+            consumer=service.model != "sync",
+        )
         self._server: WSGIServer | None = None
 
-    def _instruments(self, meter: metrics.Meter, *, orders: bool, consumer: bool) -> None:
+    def _instruments(self, meter: metrics.Meter, *, orders: bool, notifies: bool, consumer: bool) -> None:
         self._accepted = meter.create_counter("campus_orders_accepted", description="Orders that got a 2xx")
         self._rejected = meter.create_counter("campus_orders_rejected", description="Orders that got anything else")
         self._outcomes = meter.create_counter(
@@ -125,6 +130,7 @@ class Metrics:
         self._duplicates = meter.create_counter(
             "campus_duplicates_ignored", description="Work asked for again and not done again"
         )
+        self._notified = meter.create_counter("campus_notifications_sent", description="Customers notified, each once")
         self._faults = meter.create_gauge("campus_fault_active", description="1 while a fault is injected")
         self._stock = meter.create_gauge(
             "campus_stock_units", description="Units of an item: left, reserved, ever received"
@@ -144,6 +150,8 @@ class Metrics:
             self._accepted.add(0, self._model)
             for rejection in Rejection:
                 self._rejected.add(0, self._model | {"reason": rejection})
+        if notifies:
+            self._notified.add(0, self._model)
         if consumer:
             for reason in (DeadLetterReason.MALFORMED, DeadLetterReason.EXHAUSTED):
                 self._dead.add(0, self._model | {"reason": reason})
@@ -185,6 +193,10 @@ class Metrics:
     def dead_lettered(self, reason: str, messages: int = 1) -> None:
         """Count messages set aside; `reason` is one of `DeadLetterReason`."""
         self._dead.add(messages, self._model | {"reason": reason})
+
+    def notified(self, customers: int) -> None:
+        """Count customers that were notified."""
+        self._notified.add(customers, self._model)
 
     def duplicates(self, count: int) -> None:
         """Count work that was asked for again."""
