@@ -1,5 +1,7 @@
 """Orders over REST: the customer waits while inventory and notification are called in turn."""
 
+from dataclasses import replace as copy_with
+
 from fastapi import FastAPI
 
 from services.common.chassis import Chassis, serve
@@ -37,6 +39,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             return OrderStatus.RESERVED
         return OrderStatus.NOTIFIED
 
+    async def give_up_unanswered() -> None:
+        # At a start, what is under way is an earlier run's: no client waits for it any more.
+        if unanswered := await book.unanswered():
+            for order in unanswered:
+                await compensation.release(order.order_id)
+            failed = [copy_with(order, status=OrderStatus.FAILED) for order in unanswered]
+            await book.answered(failed, 502, "the order service ended before it could answer")
+
+    chassis.at_start(give_up_unanswered)
     chassis.runs(peers)
     chassis.runs(compensation)
     desk = OrderDesk(chassis, book, place, accepted=201)
