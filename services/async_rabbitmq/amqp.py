@@ -361,11 +361,13 @@ class Consumer(Background, Generic[T]):
     async def _work(self, batch: list[_Delivery]) -> None:
         try:
             messages = await self._understood(batch)
-            if messages:
-                await self._attempt(messages)
+            returned = await self._attempt(messages) if messages else set()
             channel = batch[-1].channel
-            if channel.is_open:
+            if channel.is_open and not returned:
                 channel.basic_ack(batch[-1].tag, multiple=True)  # the work is done
+            elif channel.is_open:
+                for tag in [delivery.tag for delivery in batch if delivery.tag not in returned]:
+                    channel.basic_ack(tag)
         except BrokerUnavailable as error:
             # Nothing was acknowledged: closing the channel has the broker deliver all of it again.
             _log.warning("batch not finished", queue=self._queue, error=str(error))
@@ -381,19 +383,19 @@ class Consumer(Background, Generic[T]):
                 await self._set_aside(delivery, DeadLetterReason.MALFORMED, str(error))
         return messages
 
-    async def _attempt(self, messages: list[tuple[_Delivery, T]]) -> None:
+    async def _attempt(self, messages: list[tuple[_Delivery, T]]) -> set[int]:
+        """Do the work, or give the messages back to the broker; the tags of those given back."""
         await self._faults.before_messages(len(messages))
         try:
             await until_stored(lambda: self._process(messages))
+            return set()
         except BrokerUnavailable:
             raise
         except Exception as error:
             if len(messages) > 1 and not isinstance(error, LabError):
-                for message in messages:
-                    await self._attempt([message])
-                return
+                return {tag for message in messages for tag in await self._attempt([message])}
             _log.warning("work failed", queue=self._queue, messages=len(messages), error=repr(error))
-            await self._return([delivery for delivery, _message in messages], error)
+            return await self._return([delivery for delivery, _message in messages], error)
 
     async def _process(self, messages: list[tuple[_Delivery, T]]) -> None:
         contexts = [delivery.context for delivery, _message in messages]
@@ -404,14 +406,17 @@ class Consumer(Background, Generic[T]):
                 [Outgoing.of(event, context) for event, context in zip(events or (), going_on, strict=False)]
             )
 
-    async def _return(self, deliveries: list[_Delivery], error: Exception) -> None:
+    async def _return(self, deliveries: list[_Delivery], error: Exception) -> set[int]:
         await asyncio.sleep(pause_before_retry(max(delivery.returns for delivery in deliveries)))
+        returned = set()
         for delivery in deliveries:
             if delivery.returns >= DELIVERY_LIMIT:
                 await self._set_aside(delivery, DeadLetterReason.EXHAUSTED, str(error))
             elif delivery.channel.is_open:
                 # reject, for nack does not count towards the delivery limit from RabbitMQ 4.3
                 delivery.channel.basic_reject(delivery.tag, requeue=True)
+                returned.add(delivery.tag)
+        return returned
 
     async def _set_aside(self, delivery: _Delivery, reason: str, error: str) -> None:
         headers = {

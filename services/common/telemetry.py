@@ -116,11 +116,10 @@ class Metrics:
             self.provider.get_meter("campus"),
             orders=bool(declared),
             notifies=service.name.endswith("-notification"),
-            consumer=service.model != "sync",
         )
         self._server: WSGIServer | None = None
 
-    def _instruments(self, meter: metrics.Meter, *, orders: bool, notifies: bool, consumer: bool) -> None:
+    def _instruments(self, meter: metrics.Meter, *, orders: bool, notifies: bool) -> None:
         self._accepted = meter.create_counter("campus_orders_accepted", description="Orders that got a 2xx")
         self._rejected = meter.create_counter("campus_orders_rejected", description="Orders that got anything else")
         self._outcomes = meter.create_counter(
@@ -152,9 +151,8 @@ class Metrics:
                 self._rejected.add(0, self._model | {"reason": rejection})
         if notifies:
             self._notified.add(0, self._model)
-        if consumer:
-            for reason in (DeadLetterReason.MALFORMED, DeadLetterReason.EXHAUSTED):
-                self._dead.add(0, self._model | {"reason": reason})
+        for reason in (DeadLetterReason.MALFORMED, DeadLetterReason.EXHAUSTED):
+            self._dead.add(0, self._model | {"reason": reason})
 
     def serve(self, host: str, port: int) -> None:
         """Answer GET /metrics on `port` from now on.
