@@ -2,10 +2,10 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import confluent_kafka as kafka
 import pika
@@ -16,6 +16,10 @@ from lab.stack import stack
 from tests.contract.calls import eventually
 
 DEAD_LETTERS = "dead-letter-events"
+
+
+Position = tuple[str, int, int]
+"""A record's topic, partition and offset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,7 @@ def take_dead_letters(message_id: str, expected: int) -> list[DeadLetter]:
     return found
 
 
-def produce(topic: str, message: object, key: str) -> tuple[str, int, int]:
+def produce(topic: str, message: object, key: str) -> Position:
     """Produce a record and return its topic, partition and offset once the broker has it."""
     reports: list[tuple[Any, kafka.Message]] = []
     producer = kafka.Producer({"bootstrap.servers": _bootstrap(), "acks": "all"})
@@ -103,10 +107,10 @@ def produce(topic: str, message: object, key: str) -> tuple[str, int, int]:
     return topic, record.partition() or 0, record.offset() or 0
 
 
-def await_dead_letters(position: tuple[str, int, int], expected: int) -> list[DeadLetter]:
-    """Wait for `expected` dead letters of the record at `position`."""
-    topic, partition, offset = position
+def await_dead_letters(of: str | Sequence[Position], expected: int) -> list[DeadLetter]:
+    """Wait for `expected` dead letters of the records with this key, or of those at these positions."""
     found: list[DeadLetter] = []
+    positions = () if isinstance(of, str) else of
     consumer = kafka.Consumer(
         {
             "bootstrap.servers": _bootstrap(),
@@ -120,9 +124,9 @@ def await_dead_letters(position: tuple[str, int, int], expected: int) -> list[De
     def look() -> str | None:
         for record in consumer.consume(500, 0.3):
             assert record.error() is None, record.error()
-            pairs = record.headers() or []
-            headers = {name: (value or b"").decode() for name, value in pairs}  # type: ignore[union-attr, str-unpack]
-            if (headers["topic"], int(headers["partition"]), int(headers["offset"])) == (topic, partition, offset):
+            headers = {name: value.decode() for name, value in cast(list[tuple[str, bytes]], record.headers())}
+            position = (headers["topic"], int(headers["partition"]), int(headers["offset"]))
+            if (record.key() or b"").decode() == of or position in positions:
                 letter = DeadLetter(
                     headers["group"], headers["reason"], headers["error"], record.value() or b"", headers
                 )
@@ -130,7 +134,7 @@ def await_dead_letters(position: tuple[str, int, int], expected: int) -> list[De
         return None if len(found) >= expected else f"{len(found)} of {expected} are there"
 
     try:
-        eventually(look, f"dead letters of {topic}[{partition}]@{offset}")
+        eventually(look, f"{expected} dead letters in {DEAD_LETTERS}")
     finally:
         consumer.close()
     return found
