@@ -8,9 +8,7 @@ import pytest
 
 from lab.runtime.base import Runtime
 from tests.contract.calls import SERVICES, call
-from tests.contract.models import EVENTUAL, MODELS, Model
-
-STOCK = 10_000
+from tests.contract.models import EVENTUAL, MODELS, STOCK, Model
 
 
 @pytest.fixture(params=MODELS, ids=repr)

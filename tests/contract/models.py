@@ -160,3 +160,6 @@ class Streaming(Model):
 MODELS: tuple[Model, ...] = (Sync(), Async(), Streaming())
 EVENTUAL: tuple[Model, ...] = MODELS[1:]
 """The models in which the outcome comes after the reply."""
+
+STOCK = 10_000
+"""Units of each item on the shelves at the start of a test."""

@@ -20,6 +20,7 @@ def test_the_same_request_twice_takes_stock_once(model: Model, stack: Runtime) -
     model.ask(order_id, quantity=3)
     becomes(model.duplicates, ignored + 1, "the ignored duplicate")
     assert model.stock() == before - 3
+    outcomes = metric(model.inventory, "campus_order_outcomes_total", outcome="reserved")
     stack.kill(model.inventory)
     stack.start(model.inventory)
     # A killed consumer may be given its last messages again, so there may be more duplicates than this one.
@@ -28,6 +29,7 @@ def test_the_same_request_twice_takes_stock_once(model: Model, stack: Runtime) -
     eventually(lambda: None if model.duplicates() > ignored else "none yet", "the duplicate ignored after the restart")
     assert model.stock() == before - 3
     assert model.decided(order_id)["status"] == "reserved"
+    assert metric(model.inventory, "campus_order_outcomes_total", outcome="reserved") == outcomes
 
 
 def test_a_repeated_refusal_stays_one(model: Model) -> None:
