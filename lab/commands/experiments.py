@@ -99,7 +99,8 @@ def _show(results: Sequence[Result]) -> None:
             out.print(f"control, {result.variant}: these claims must fail")
         if result.invalid:
             out.print(f"[yellow]The run proves nothing: {result.invalid}[/]")
-        out.print(conclusions(result))
+        for line in conclusions(result):
+            out.print(line)
     out.print()
     out.print(side_by_side([result for result in results if result.variant == "as it is"]))
 

@@ -1,27 +1,28 @@
 """Results on a terminal: the models side by side, and each claim with what was measured."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from rich.markup import escape
 from rich.table import Table
 
-from lab.experiments.definition import measures
+from lab.experiments.definition import RUN, measures
 from lab.experiments.runner import Figure, Finding, Result
 from lab.stack import MODELS
 
 
 def side_by_side(results: Sequence[Result]) -> Table:
-    """One table of all figures of these runs: a row a measure, a column a model."""
-    table = Table("experiment", "figure", "phase", *MODELS, "unit")
-    for column in table.columns[3:6]:
+    """One table of all figures of these runs: a row a measure, a column a model; it fits 80 columns."""
+    table = Table("figure", *MODELS, "unit")
+    for column in table.columns[1:4]:
         column.justify = "right"
     for result in results:
+        table.add_row(f"[bold]{result.experiment.title}[/]")
         for number, figure in enumerate(result.figures):
             measure = measures()[figure.row.measure]
+            when = "" if figure.row.phase == RUN else f", {figure.row.phase.replace('_', ' ')}"
             table.add_row(
-                "" if number else result.experiment.title,
-                measure.title,
-                "the whole run" if figure.row.phase == "run" else figure.row.phase,
+                f"  {measure.title}{when}",
                 *[_value(figure, model) for model in MODELS],
                 measure.unit,
                 end_section=number == len(result.figures) - 1,
@@ -38,23 +39,26 @@ def _value(figure: Figure, model: str) -> str:
     return f"{value:,.0f}" if value == round(value) or abs(value) >= 100 else f"{value:.3g}"
 
 
-def conclusions(result: Result) -> Table:
-    """The claims of a run, each with its value and verdict."""
-    table = Table.grid(padding=(0, 1))
+def conclusions(result: Result) -> Iterator[str]:
+    """The claims of a run, a verdict and what was measured for each, in rich's markup."""
     for finding in result.findings:
-        table.add_row(_verdict(result, finding), finding.claim.text, f"({explained(finding)})")
-    return table
+        yield f"  {_verdict(result, finding)} {finding.claim.text}"
+        yield f"      [dim]{escape(explained(finding))}[/]"
 
 
 def _verdict(result: Result, finding: Finding) -> str:
     if result.invalid:
-        return "[yellow]invalid[/]"
-    return "[red]no[/]" if finding in result.wrong else "[green]yes[/]"
+        return "[yellow]???[/]"
+    if result.variant == "as it is":
+        return "[red]no [/]" if finding in result.wrong else "[green]yes[/]"
+    if finding.claim.control != result.variant:
+        return "[dim] - [/]"
+    return "[red]it does not fail:[/]" if finding.true else "[green]fails, as it must:[/]"
 
 
 def explained(finding: Finding) -> str:
-    """The measured value of a claim beside what was wanted, for rich text."""
-    text = f"{finding.claim.value} is {finding.value:.3g}, wanted {finding.claim.holds}"
+    """The measured value of a claim beside what was wanted."""
+    text = f"{finding.claim.value} is {finding.value:.4g}, wanted {finding.claim.holds}"
     if finding.control_value is not None:
-        text += f"; for {finding.claim.control} it is {finding.control_value:.3g}, which must not be"
-    return text.replace("[", r"\[")
+        text += f" (for {finding.claim.control} it is {finding.control_value:.4g}: there the claim fails)"
+    return text
