@@ -10,8 +10,9 @@ import typer
 from rich.table import Table
 
 from lab.console import out, say
+from lab.experiments import samples
 from lab.experiments.conditions import conditions as read_conditions
-from lab.experiments.definition import Variant, load, names
+from lab.experiments.definition import RUN, Variant, load, names
 from lab.experiments.runner import Result, Runner
 from lab.experiments.runs import new_folder, save
 from lab.experiments.show import conclusions, side_by_side
@@ -83,11 +84,13 @@ def demo(runtime: Runtime = None) -> None:
 
 
 def _run(runtime: AnyRuntime, name: str, variant: Variant, seed: int) -> Result:
-    runner = Runner(runtime, Prometheus(f"http://127.0.0.1:{stack().ports['prometheus']}"), say)
+    prometheus = Prometheus(f"http://127.0.0.1:{stack().ports['prometheus']}")
+    runner = Runner(runtime, prometheus, say)
     folder = new_folder(name)
     before = read_conditions(runtime)
     result = runner.run(load(name), variant, seed=seed, folder=folder)
     save(result, folder, before)
+    samples.save(samples.sample(prometheus, *result.spans[RUN], result.experiment.models), folder)
     say(f"{name}, {variant}: {'as claimed' if result.holds else 'NOT as claimed'}; saved in {folder}")
     return result
 

@@ -58,6 +58,9 @@ def as_data(result: Result, conditions: dict[str, Any]) -> dict[str, Any]:
         "seed": result.seed,
         "holds": result.holds,
         "invalid": result.invalid,
+        "models": result.experiment.models,
+        "schedule": result.experiment.schedule,
+        "phases": [phase.model_dump(exclude_defaults=True) for phase in result.experiment.phases],
         "spans": result.spans,
         "claims": [_claim(finding) for finding in result.findings],
         "figures": [
