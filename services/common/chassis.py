@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -137,6 +138,9 @@ class Chassis:
             except LabError as error:
                 _log.error("cannot start", error=str(error))
                 raise
+            except Exception:
+                _log.exception("cannot start")
+                raise
             yield
             _log.info("stopping")
 
@@ -167,13 +171,22 @@ def serve(service: Service, create_app: Callable[[Settings], FastAPI]) -> None:
     except ValidationError as error:
         wrong = "; ".join(f"{entry['loc'][0]}: {entry['msg']}" for entry in error.errors())
         sys.exit(f"{service.name}: a setting is wrong: {wrong}")
+    port = settings.port or service.port
+    try:
+        # Before anything is begun: a second copy of a service must not take the first one's messages.
+        socket.create_server((settings.host, port)).close()
+    except OSError as error:
+        sys.exit(
+            f"{service.name}: the port {port} on {settings.host} cannot be had ({error.strerror}); "
+            "end what holds it or set LAB_PORT"
+        )
     configure_logs(settings.log_format, service)
     # A failed start ends in the sentence that _lifespan logs; the server would add the traceback.
     logging.getLogger("uvicorn.error").addFilter(lambda record: not record.getMessage().startswith("Traceback"))
     uvicorn.run(
         create_app(settings),
         host=settings.host,
-        port=settings.port or service.port,
+        port=port,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=GRACE,

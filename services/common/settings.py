@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 Model = Literal["sync", "async", "streaming"]
 
@@ -51,6 +54,22 @@ class Settings(BaseSettings):
 
     kafka_bootstrap: str = Field("127.0.0.1:29092", alias="KAFKA_BOOTSTRAP_SERVERS")
     kafka_batch: int = Field(500, alias="KAFKA_BATCH", ge=1, le=10_000)
+
+    @field_validator("database_url")
+    @classmethod
+    def _names_a_database(cls, url: str | None) -> str | None:
+        try:
+            return url if url is None else make_url(url).render_as_string(hide_password=False)
+        except ArgumentError as error:
+            raise ValueError("not an SQLAlchemy URL such as postgresql+psycopg://user:password@host/name") from error
+
+    @field_validator("rabbitmq_url")
+    @classmethod
+    def _names_a_broker(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("amqp", "amqps") or not parts.hostname or not parts.path:
+            raise ValueError("not an AMQP URL such as amqp://user:password@host:5672/, which ends in its virtual host")
+        return url
 
     def database_of(self, service: Service) -> str:
         """The SQLAlchemy URL of a service's own database."""

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 
 from services.common.errors import StoreUnavailable
 
@@ -71,10 +71,14 @@ class Store:
                 Path(self._url.database).parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise StoreUnavailable(
-                    f"the folder of {self._url.database} cannot be made: {error.strerror}"
+                    f"the folder of {self._url.database} cannot be made ({error.strerror}); "
+                    "set LAB_DATA to a folder that can be written"
                 ) from error
         self._engine = _engine(self._url)
-        await asyncio.to_thread(self._mapped, lambda: self._tables.create_all(self.engine))
+        try:
+            await asyncio.to_thread(self._mapped, lambda: self._tables.create_all(self.engine))
+        except DatabaseError as error:
+            raise StoreUnavailable(f"{self._place} is no database that can be used: {error.orig}") from error
         self._writer = threading.Thread(target=self._write_groups, name="store-writer", daemon=True)
         self._writer.start()
 
@@ -147,6 +151,10 @@ class Store:
         return sqlite.insert(table).on_conflict_do_nothing()
 
     @property
+    def _place(self) -> str:
+        return self._url.render_as_string(hide_password=True)
+
+    @property
     def _attributes(self) -> Mapping[str, str]:
         return {"db.system.name": self._url.get_backend_name()}
 
@@ -195,7 +203,7 @@ class Store:
         try:
             return run()
         except (OperationalError, InterfaceError) as error:
-            raise StoreUnavailable(f"{self._url.get_backend_name()}: {error.orig}") from error
+            raise StoreUnavailable(f"{self._place}: {error.orig}") from error
 
 
 def _answer(group: Sequence[_Request], results: Sequence[Any]) -> None:
