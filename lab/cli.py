@@ -6,7 +6,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from lab.commands import experiments, orders, parts
+from lab.commands import experiments, orders, parts, report
 from lab.console import say
 from lab.errors import LabError
 
@@ -33,6 +33,7 @@ app = typer.Typer(
 parts.register(app)
 orders.register(app)
 experiments.register(app)
+report.register(app)
 
 if __name__ == "__main__":
     app()

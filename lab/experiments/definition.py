@@ -188,6 +188,11 @@ def claimed(value: str, model: str, spans: Spans) -> str:
     return _TERM.sub(lambda term: f"({measured(term['measure'], term['model'] or model, spans[term['phase']])})", value)
 
 
+def terms(value: str) -> set[str]:
+    """The measures that a claim's value is made of."""
+    return {term["measure"] for term in _TERM.finditer(value)}
+
+
 @cache
 def measures() -> Mapping[str, Measure]:
     """Every measure by its name."""
