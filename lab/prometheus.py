@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from lab.errors import LabError
+from lab.stack import stack
 from lab.waiting import wait_until
 
 FRESH_LIMIT = 15.0
@@ -108,3 +109,8 @@ class Prometheus:
         if body.get("status") != "success":
             raise LabError(f"Prometheus refuses a query ({body.get('error')}): {parameters.get('query')}")
         return body["data"]
+
+
+def of_stack() -> Prometheus:
+    """The Prometheus of the stack on this machine."""
+    return Prometheus(f"http://127.0.0.1:{stack().ports['prometheus']}")

@@ -16,10 +16,9 @@ from lab.experiments.definition import RUN, Variant, load, names
 from lab.experiments.runner import Result, Runner
 from lab.experiments.runs import new_folder, save
 from lab.experiments.show import conclusions, side_by_side
-from lab.prometheus import Prometheus
+from lab.prometheus import of_stack
 from lab.runtime.base import Runtime as AnyRuntime
 from lab.runtime.choose import choose
-from lab.stack import stack
 
 DEMO = ("latency", "burst", "lag")
 """The three experiments of the main job."""
@@ -84,7 +83,7 @@ def demo(runtime: Runtime = None) -> None:
 
 
 def _run(runtime: AnyRuntime, name: str, variant: Variant, seed: int) -> Result:
-    prometheus = Prometheus(f"http://127.0.0.1:{stack().ports['prometheus']}")
+    prometheus = of_stack()
     runner = Runner(runtime, prometheus, say)
     folder = new_folder(name)
     before = read_conditions(runtime)

@@ -16,8 +16,11 @@ from lab.runtime.topics import client_settings
 from lab.stack import stack
 
 
-def publish(model: str, count: str, kind: str) -> None:
+def publish(model: str, count: str, kind: str) -> list[str]:
     """Send `count` orders for inventory past the order service: each "twice", or "malformed" ones.
+
+    Returns:
+        The messages' bodies, in the sequence in which they were sent.
 
     Raises:
         LabError: The model or the kind is unknown, or the broker does not take them.
@@ -26,7 +29,9 @@ def publish(model: str, count: str, kind: str) -> None:
     senders = {"sync": _reserve, "async": _to_queue, "streaming": _to_log}
     if kind not in kinds or model not in senders:
         raise LabError(f"Messages are {' or '.join(kinds)}, for {', '.join(senders)}; not {kind!r} for {model!r}.")
-    senders[model](list(kinds[kind](int(count))))
+    messages = list(kinds[kind](int(count)))
+    senders[model](messages)
+    return messages
 
 
 def _order() -> dict[str, object]:

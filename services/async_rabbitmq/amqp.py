@@ -20,7 +20,7 @@ from services.common.errors import BrokerUnavailable, LabError
 from services.common.faults import Faults
 from services.common.retry import DELIVERY_LIMIT, pause_before_retry
 from services.common.telemetry import DeadLetterReason, Metrics, logger
-from services.common.tracing import Sends, carried, processing
+from services.common.tracing import Carried, Sends, carried, processing
 from services.common.wire import decode, encode
 from services.domain.events import Event, EventType, Malformed
 
@@ -29,6 +29,7 @@ DLX_EXCHANGE = "dlx_exchange"
 INVENTORY_QUEUE = "inventory_queue"
 NOTIFICATION_QUEUE = "notification_queue"
 ORDER_STATUS_QUEUE = "order_status_queue"
+DLQ_QUEUE = "dlq_queue"
 
 RECONNECT_FIRST, RECONNECT_MAX = 0.1, 3.0
 
@@ -45,6 +46,7 @@ _NO_RETRY_PARAMETERS = {"connection_attempts": 1, "socket_timeout": 5, "blocked_
 _log = logger("campus.amqp")
 
 T = TypeVar("T")
+M = TypeVar("M", bound=Event)
 
 
 class Connection(Background):
@@ -186,9 +188,13 @@ class Publisher:
             raise BrokerUnavailable(f"RabbitMQ did not take the message: {state}") from error
 
     async def _publish(self, message: Outgoing) -> None:
-        destination = _DESTINATION.get(message.routing_key, message.exchange)
+        destination = DLQ_QUEUE if message.exchange == DLX_EXCHANGE else _DESTINATION[message.routing_key]
         with Sends("rabbitmq") as sends:
-            carrying = sends.begin(destination, message.context, message.message_id, len(message.body))
+            about = {
+                "messaging.message.id": message.message_id,
+                "messaging.rabbitmq.destination.routing_key": message.routing_key,
+            }
+            carrying = sends.begin(destination, message.context, message.body, about)
             properties = pika.BasicProperties(
                 content_type="application/json",
                 delivery_mode=pika.DeliveryMode.Persistent,
@@ -273,14 +279,14 @@ class _Delivery:
         return carried({k: v for k, v in (self.properties.headers or {}).items() if isinstance(v, str)})
 
 
-Read = Callable[[object, str], T]
+Read = Callable[[object, str], M]
 """Turns a decoded JSON value and its routing key into a message; raises `Malformed`."""
 
-Handle = Callable[[list[T]], Awaitable[Sequence[Event] | None]]
+Handle = Callable[[list[M]], Awaitable[Sequence[Event] | None]]
 """Works on a batch, all or nothing, and returns the events to publish for it, one per message, or None."""
 
 
-class Consumer(Background, Generic[T]):
+class Consumer(Background, Generic[M]):
     """Reads a queue in batches: work, publish what follows from it, then acknowledge.
 
     A batch is what is ready, at most `amqp_batch` messages. A message that cannot be understood, or whose work
@@ -294,7 +300,7 @@ class Consumer(Background, Generic[T]):
         publisher: For the events that follow and for dead letters.
     """
 
-    def __init__(self, chassis: Chassis, queue: str, read: Read[T], handle: Handle[T], publisher: Publisher) -> None:
+    def __init__(self, chassis: Chassis, queue: str, read: Read[M], handle: Handle[M], publisher: Publisher) -> None:
         super().__init__()
         self.name = f"consumer of {queue}"
         self._queue = queue
@@ -374,7 +380,7 @@ class Consumer(Background, Generic[T]):
             if batch[-1].channel.is_open:
                 batch[-1].channel.close()
 
-    async def _understood(self, batch: list[_Delivery]) -> list[tuple[_Delivery, T]]:
+    async def _understood(self, batch: list[_Delivery]) -> list[tuple[_Delivery, M]]:
         messages = []
         for delivery in batch:
             try:
@@ -383,7 +389,7 @@ class Consumer(Background, Generic[T]):
                 await self._set_aside(delivery, DeadLetterReason.MALFORMED, str(error))
         return messages
 
-    async def _attempt(self, messages: list[tuple[_Delivery, T]]) -> set[int]:
+    async def _attempt(self, messages: list[tuple[_Delivery, M]]) -> set[int]:
         """Do the work, or give the messages back to the broker; the tags of those given back."""
         await self._faults.before_messages(len(messages))
         try:
@@ -397,9 +403,9 @@ class Consumer(Background, Generic[T]):
             _log.warning("work failed", queue=self._queue, messages=len(messages), error=repr(error))
             return await self._return([delivery for delivery, _message in messages], error)
 
-    async def _process(self, messages: list[tuple[_Delivery, T]]) -> None:
-        contexts = [delivery.context for delivery, _message in messages]
-        with processing("rabbitmq", self._queue, contexts) as going_on:
+    async def _process(self, messages: list[tuple[_Delivery, M]]) -> None:
+        came = [Carried(self._queue, delivery.context, message.order_id) for delivery, message in messages]
+        with processing("rabbitmq", came, {}) as going_on:
             self._faults.raise_if_messages_fail()
             events = await self._handle([message for _delivery, message in messages])
             await self._publisher.publish(

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from dataclasses import replace as copy_with
 from typing import Annotated
 
+import structlog
 from fastapi import APIRouter, Depends, FastAPI, Header, Query
 from fastapi.responses import JSONResponse
+from opentelemetry import trace
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -27,6 +29,7 @@ from services.common.orders import Entry, OrderBook
 from services.common.problems import Problem
 from services.common.schemas import Identifier, OrderWish
 from services.common.telemetry import Metrics, logger
+from services.common.tracing import ORDER_ID
 from services.domain.orders import Order, OrderStatus
 
 _log = logger("campus.orders")
@@ -112,6 +115,8 @@ class OrderDesk:
                 self._under_way.pop(key, None)
 
     async def _take_new(self, order: Order, key: str | None) -> JSONResponse:
+        trace.get_current_span().set_attribute(ORDER_ID, order.order_id)
+        structlog.contextvars.bind_contextvars(order_id=order.order_id)
         await self._book.add([order], key)
         return await self._answer(order, key)
 

@@ -9,6 +9,7 @@ otel_sdk_exporter_span_exported_total likewise), and no order waits for them.
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Self
 
 from fastapi import FastAPI
@@ -26,6 +27,9 @@ from services.common.settings import Service, Settings
 
 LINKS_MAX = 10_000
 """Links a span may have: above the largest batch, whose span links to each of its messages."""
+
+ORDER_ID = "campus.order.id"
+"""The attribute that names the order a span is about."""
 
 _tracer = trace.get_tracer("campus.messaging")
 
@@ -92,15 +96,15 @@ class Sends:
         self._system = system
         self._spans: list[trace.Span] = []
 
-    def begin(self, destination: str, context: Context | None, message_id: str, size: int) -> dict[str, str]:
+    def begin(
+        self, destination: str, context: Context | None, body: bytes, about: Mapping[str, AttributeValue]
+    ) -> dict[str, str]:
         """Begin the span of one message to a queue or topic, and return the headers that carry it.
 
-        The span is a child of the one in `context`, or of the current one where that is absent.
+        The span is a child of the one in `context`, or of the current one where that is absent; `about` has
+        further attributes.
         """
-        attributes = _operation(self._system, "send", destination) | {
-            "messaging.message.id": message_id,
-            "messaging.message.body.size": size,
-        }
+        attributes = _operation(self._system, "send", destination) | {"messaging.message.body.size": len(body), **about}
         span = _tracer.start_span(f"send {destination}", context, SpanKind.PRODUCER, attributes)
         self._spans.append(span)
         headers: dict[str, str] = {}
@@ -118,32 +122,48 @@ class Sends:
             span.end()
 
 
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What a message that came tells of its trace: the queue or topic, its context, and the order it is about."""
+
+    source: str
+    context: Context
+    order_id: str
+
+
 @contextmanager
-def processing(system: str, source: str, contexts: Sequence[Context]) -> Iterator[list[Context]]:
+def processing(
+    system: str, messages: Sequence[Carried], about: Mapping[str, AttributeValue]
+) -> Iterator[list[Context]]:
     """Spans around the work on messages: a child of each message's send span.
 
     Messages that are worked on together share one more span, current within, which links to each that is traced.
 
     Args:
         system: `messaging.system`.
-        source: The queue or topic that the messages came from.
-        contexts: What each message carried.
+        messages: What is worked on.
+        about: Further attributes of every span.
 
     Yields:
         The contexts from which the trace of each message goes on.
     """
-    attributes = _operation(system, "process", source)
-    name = f"process {source}"
-    if len(contexts) == 1:
-        with _tracer.start_as_current_span(name, contexts[0], SpanKind.CONSUMER, attributes) as span:
-            yield [trace.set_span_in_context(span, contexts[0])]
+    if len(messages) == 1:
+        [message] = messages
+        name, attributes = _process(system, message, about)
+        with _tracer.start_as_current_span(name, message.context, SpanKind.CONSUMER, attributes) as span:
+            yield [trace.set_span_in_context(span, message.context)]
         return
+    contexts = [message.context for message in messages]
     sent = [trace.get_current_span(context).get_span_context() for context in contexts]
-    together = attributes | {"messaging.batch.message_count": len(contexts)}
+    sources = ", ".join(dict.fromkeys(message.source for message in messages))
+    together = {**_operation(system, "process", sources), **about, "messaging.batch.message_count": len(messages)}
     links = [trace.Link(span) for span in sent if span.is_valid and span.trace_flags.sampled]
-    with _tracer.start_as_current_span(name, Context(), SpanKind.CONSUMER, together, links) as batch:
+    with _tracer.start_as_current_span(f"process {sources}", Context(), SpanKind.CONSUMER, together, links) as batch:
         to_batch = [trace.Link(batch.get_span_context())]
-        spans = [_tracer.start_span(name, context, SpanKind.CONSUMER, attributes, to_batch) for context in contexts]
+        spans = []
+        for message in messages:
+            name, attributes = _process(system, message, about)
+            spans.append(_tracer.start_span(name, message.context, SpanKind.CONSUMER, attributes, to_batch))
         try:
             yield [trace.set_span_in_context(span, context) for span, context in zip(spans, contexts, strict=True)]
         except Exception as error:
@@ -154,6 +174,13 @@ def processing(system: str, source: str, contexts: Sequence[Context]) -> Iterato
         finally:
             for span in spans:
                 span.end()
+
+
+def _process(
+    system: str, message: Carried, about: Mapping[str, AttributeValue]
+) -> tuple[str, dict[str, AttributeValue]]:
+    attributes = {**_operation(system, "process", message.source), **about, ORDER_ID: message.order_id}
+    return f"process {message.source}", attributes
 
 
 def _operation(system: str, operation: str, destination: str) -> dict[str, AttributeValue]:

@@ -18,7 +18,7 @@ from services.common.chassis import Chassis
 from services.common.errors import BrokerUnavailable, LabError
 from services.common.retry import DELIVERY_LIMIT, pause_before_retry
 from services.common.telemetry import DeadLetterReason, logger
-from services.common.tracing import NOT_TRACED, Sends, carried, processing
+from services.common.tracing import NOT_TRACED, Carried, Sends, carried, processing
 from services.common.wire import decode, encode
 from services.domain.events import Event, Malformed
 
@@ -39,7 +39,7 @@ _IDLE = 0.2
 
 _log = logger("campus.kafka")
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Event)
 
 Offsets = dict[tuple[str, int], int]
 """The next offset to read, by topic and partition."""
@@ -193,7 +193,8 @@ def _produce(
     on_delivery: Callable[..., None] | None,
 ) -> None:
     for message in messages:
-        carrying = sends.begin(message.topic, message.context, message.key, len(message.value))
+        about = {"messaging.kafka.message.key": message.key}
+        carrying = sends.begin(message.topic, message.context, message.value, about)
         headers: list[tuple[str, str | bytes | None]] = [*message.headers.items(), *carrying.items()]
         while True:
             try:
@@ -383,8 +384,9 @@ class Consumer(Background, Generic[T]):
         return []
 
     async def _process(self, messages: list[tuple[kafka.Message, T]]) -> list[Outgoing]:
-        contexts = [_context(record) for record, _message in messages]
-        with processing("kafka", messages[0][0].topic() or "", contexts) as going_on:
+        came = [Carried(record.topic() or "", _context(record), message.order_id) for record, message in messages]
+        about = {"messaging.consumer.group.name": self._group}
+        with processing("kafka", came, about) as going_on:
             self._faults.raise_if_messages_fail()
             events = await self._do(messages)
             return [self._outgoing(event, context) for event, context in zip(events or (), going_on, strict=False)]

@@ -8,9 +8,8 @@ from lab.console import say
 from lab.experiments.definition import Variant, load
 from lab.experiments.runner import Runner
 from lab.experiments.show import explained
-from lab.prometheus import Prometheus
+from lab.prometheus import of_stack
 from lab.runtime.base import Runtime
-from lab.stack import stack
 
 MAIN = ("latency", "burst", "lag")
 RUNS = [(name, variant) for name in MAIN for variant in load(name).variants]
@@ -18,9 +17,9 @@ RUNS = [(name, variant) for name in MAIN for variant in load(name).variants]
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("name", "variant"), RUNS, ids=[f"{name}, {variant}" for name, variant in RUNS])
-def test_claims_hold_and_fail_where_they_must(name: str, variant: Variant, stack_up: Runtime, tmp_path: Path) -> None:
+def test_claims_hold_and_fail_where_they_must(name: str, variant: Variant, stack: Runtime, tmp_path: Path) -> None:
     """As it is every claim is true; in a control the claims that it is the control of are false."""
-    prometheus = Prometheus(f"http://127.0.0.1:{stack().ports['prometheus']}")
-    result = Runner(stack_up, prometheus, say).run(load(name), variant, seed=1, folder=tmp_path)
+    prometheus = of_stack()
+    result = Runner(stack, prometheus, say).run(load(name), variant, seed=1, folder=tmp_path)
     assert result.invalid is None
     assert not [f"{finding.claim.text}: {explained(finding)}" for finding in result.wrong]
