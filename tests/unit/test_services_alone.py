@@ -1,5 +1,6 @@
 """A service by itself on a spare port, its brokers out of reach: settings, metrics from zero, the admin token."""
 
+import importlib
 import os
 import signal
 import socket
@@ -9,9 +10,11 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 import httpx
 import pytest
+from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from lab.stack import Service, stack
@@ -49,20 +52,11 @@ def _free_port() -> int:
 
 
 @dataclass
-class Running:
-    """A service that runs by itself."""
+class Alone:
+    """A service that runs in this process."""
 
-    process: subprocess.Popen[bytes]
-    url: str
+    client: TestClient
     metrics_url: str
-
-    def get(self, path: str, **request: object) -> httpx.Response:
-        """The reply to a GET."""
-        return httpx.get(self.url + path, trust_env=False, timeout=30, **request)  # type: ignore[arg-type]
-
-    def post(self, path: str, body: object, **request: object) -> httpx.Response:
-        """The reply to a POST."""
-        return httpx.post(self.url + path, json=body, trust_env=False, timeout=30, **request)  # type: ignore[arg-type]
 
     def samples(self) -> Samples:
         """Every campus_* sample of its metrics, by name and labels."""
@@ -91,12 +85,12 @@ def _environment(data: Path, **settings: str) -> dict[str, str]:
 
 
 @contextmanager
-def _running(service: Service, data: Path, **settings: str) -> Iterator[Running]:
-    """The service, once it answers; ended with the block."""
+def _running(service: Service, data: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """The service as a process of its own, and its address, once it answers; ended with the block."""
     port, metrics_port = _free_port(), _free_port()
     process = subprocess.Popen(  # noqa: S603
         [sys.executable, "-m", service.module],
-        env=_environment(data, LAB_PORT=str(port), LAB_METRICS_PORT=str(metrics_port), **settings),
+        env=_environment(data, LAB_PORT=str(port), LAB_METRICS_PORT=str(metrics_port)),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -112,27 +106,30 @@ def _running(service: Service, data: Path, **settings: str) -> Iterator[Running]
 
     try:
         wait_until(not_live, limit=60, what=f"{service.name} alone", interval=0.1)
-        yield Running(process, url, f"http://127.0.0.1:{metrics_port}/metrics")
+        yield process, url
     finally:
         process.kill()
         process.wait()
 
 
 @pytest.fixture(scope="module", params=SERVICES, ids=lambda service: service.name)
-def alone(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Service, Running]]:
-    """Each service in turn, new, with an admin token."""
+def alone(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, Alone]]:
+    """Each service in turn, new, in this process, with an admin token."""
     service: Service = request.param
-    with _running(service, tmp_path_factory.mktemp(service.name), LAB_ADMIN_TOKEN=TOKEN) as running:
-        yield service, running
+    port, metrics_port = _free_port(), _free_port()
+    environment = _environment(
+        tmp_path_factory.mktemp(service.name),
+        LAB_ADMIN_TOKEN=TOKEN,
+        LAB_PORT=str(port),
+        LAB_METRICS_PORT=str(metrics_port),
+    )
+    with patch.dict(os.environ, environment, clear=True):
+        app = importlib.import_module(service.module).create_app()
+    with TestClient(app) as client:
+        yield service, Alone(client, f"http://127.0.0.1:{metrics_port}/metrics")
 
 
-def _service(name: str) -> Service:
-    return stack().service(name)
-
-
-def test_every_series_exists_at_zero_from_the_start(alone: tuple[Service, Running]) -> None:
+def test_every_series_exists_at_zero_from_the_start(alone: tuple[Service, Alone]) -> None:
     """A new service shows each metric of the contract with its labels, at 0, and its broker as missing."""
     service, running = alone
     samples = running.samples()
@@ -152,14 +149,14 @@ def test_every_series_exists_at_zero_from_the_start(alone: tuple[Service, Runnin
         units = {"left": 100.0, "reserved": 0.0, "received": 100.0}
         assert stocked == {(i, s): units[s] for i in ("burger", "pizza", "salad") for s in units}
     assert all(value == 0 for (name, _labels), value in samples.items() if name != "campus_stock_units")
-    health = running.get("/health")
+    health = running.client.get("/health")
     if service.model == "sync":
         assert (health.status_code, health.json()["status"]) == (200, "ok")
     else:
         assert (health.status_code, bool(health.json()["failing"])) == (503, True)
 
 
-def test_the_fault_router_has_one_shape(alone: tuple[Service, Running]) -> None:
+def test_the_fault_router_has_one_shape(alone: tuple[Service, Alone]) -> None:
     """Each fault answers with the state after it, shows in campus_fault_active, and ends with a reset."""
     service, running = alone
     kinds: dict[str, tuple[dict[str, object], object]] = {
@@ -168,10 +165,10 @@ def test_the_fault_router_has_one_shape(alone: tuple[Service, Running]) -> None:
     }
     if service.model != "sync":
         kinds |= {"throttle": ({"seconds": 0.5}, 0.5), "pause": ({"enabled": True}, True)}
-    none = running.get("/admin/faults", headers=RIGHT).json()
+    none = running.client.get("/admin/faults", headers=RIGHT).json()
     assert none == dict.fromkeys(kinds, 0)
     for kind, (body, value) in kinds.items():
-        reply = running.post(f"/admin/{kind}", body, headers=RIGHT)
+        reply = running.client.post(f"/admin/{kind}", json=body, headers=RIGHT)
         assert (reply.status_code, reply.json()) == (200, none | {kind: value})
         active = {
             dict(labels)["fault"]: seen
@@ -179,37 +176,37 @@ def test_the_fault_router_has_one_shape(alone: tuple[Service, Running]) -> None:
             if name == "campus_fault_active" and dict(labels)["service"] == service.name
         }
         assert active == {other: float(other == kind) for other in kinds}
-        assert running.post("/admin/reset", None, headers=RIGHT).json() == none
+        assert running.client.post("/admin/reset", headers=RIGHT).json() == none
     assert {value for (name, _), value in running.samples().items() if name == "campus_fault_active"} == {0.0}
 
 
-def test_the_admin_token_is_wanted(alone: tuple[Service, Running]) -> None:
+def test_the_admin_token_is_wanted(alone: tuple[Service, Alone]) -> None:
     """With LAB_ADMIN_TOKEN set, /admin/* answers 401 without it and works with it; nothing else wants it."""
     _service, running = alone
-    offered = running.get("/openapi.json").json()["paths"]
+    offered = running.client.get("/openapi.json").json()["paths"]
     admin = [(method, path) for path, methods in offered.items() if path.startswith("/admin/") for method in methods]
     assert len(admin) >= 4
     for method, path in admin:
         for given in (None, f"Bearer {TOKEN}x", TOKEN, f"Basic {TOKEN}"):
             headers = {} if given is None else {"Authorization": given}
-            reply = httpx.request(method, running.url + path, headers=headers, trust_env=False, timeout=30)
+            reply = running.client.request(method, path, headers=headers)
             assert (reply.status_code, "LAB_ADMIN_TOKEN" in reply.json()["detail"]) == (401, True), path
-    assert running.get("/admin/faults", headers=RIGHT).status_code == 200
-    assert running.get("/health/live").status_code == 200
+    assert running.client.get("/admin/faults", headers=RIGHT).status_code == 200
+    assert running.client.get("/health/live").status_code == 200
 
 
 @pytest.mark.parametrize("name", ["async-order", "streaming-order"])
 def test_orders_left_by_a_stop_are_kept(tmp_path: Path, name: str) -> None:
     """A service that is terminated without its broker ends in order, and keeps the order it refused."""
-    with _running(stack().service(name), tmp_path) as first:
-        reply = first.post("/order", {"item": "burger", "quantity": 1})
+    with _running(stack().service(name), tmp_path) as (process, url):
+        reply = httpx.post(f"{url}/order", json={"item": "burger", "quantity": 1}, trust_env=False, timeout=30)
         assert reply.status_code == 503, reply.text
         order_id = reply.json()["detail"]["order"]["order_id"]
-        first.process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)
         # uvicorn ends, once all is stopped, by the signal that it was stopped with.
-        assert first.process.wait(30) == -signal.SIGTERM
-    with _running(stack().service(name), tmp_path) as second:
-        assert second.get(f"/orders/{order_id}").json()["status"] == "rejected"
+        assert process.wait(30) == -signal.SIGTERM
+    with _running(stack().service(name), tmp_path) as (_process, url):
+        assert httpx.get(f"{url}/orders/{order_id}", trust_env=False).json()["status"] == "rejected"
 
 
 def _ends(service: Service, data: Path, **settings: str) -> str:
