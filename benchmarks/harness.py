@@ -10,6 +10,9 @@ from contextlib import contextmanager, suppress
 
 import httpx
 
+from lab.runtime.base import Runtime
+from lab.runtime.health import rabbitmq_url
+from lab.stack import stack
 from lab.waiting import wait_until
 
 
@@ -69,3 +72,39 @@ async def _closed_loop(port: int, seconds: float, clients: int, warm_up: float) 
 
     await asyncio.gather(*[client() for _ in range(clients)])
     return answered / (time.perf_counter() - counted_from)
+
+
+SYNC = {f"services.sync_rest.{name}": offset for offset, name in enumerate(("order", "inventory", "notification"))}
+"""The synchronous model's modules, each with its distance from the model's first port."""
+
+
+def environment(data: str, port: int) -> dict[str, str]:
+    """What services on spare ports are given: `data` as their folder, the lab's brokers, peers from `port` on."""
+    return {
+        "LAB_DATA": data,
+        "LAB_STOCK": str(10**9),
+        "RABBITMQ_URL": rabbitmq_url("127.0.0.1", stack().ports["rabbitmq"]),
+        "KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{stack().ports['kafka']}",
+        "SYNC_INVENTORY_URL": f"http://127.0.0.1:{port + 1}",
+        "SYNC_NOTIFICATION_URL": f"http://127.0.0.1:{port + 2}",
+    }
+
+
+@contextmanager
+def lab_service(module: str, port: int, given: Mapping[str, str]) -> Iterator[None]:
+    """Run one of the lab's services on `port`."""
+    with process([module], {**given, "LAB_PORT": str(port)}, f"http://127.0.0.1:{port}/health"):
+        yield
+
+
+@contextmanager
+def services_stopped(runtime: Runtime) -> Iterator[None]:
+    """The lab's brokers without its services, which are started again afterwards."""
+    names = [service.name for service in stack().services]
+    for name in names:
+        runtime.stop(name)
+    try:
+        yield
+    finally:
+        for name in names:
+            runtime.start(name)

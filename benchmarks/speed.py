@@ -16,13 +16,12 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.harness import orders_per_second, process
+from benchmarks.harness import SYNC, environment, lab_service, orders_per_second, process, services_stopped
 from benchmarks.naive import streaming_inventory
 from lab.console import say
 from lab.experiments.actions import perform
 from lab.runtime.base import Runtime
 from lab.runtime.choose import choose
-from lab.runtime.health import rabbitmq_url
 from lab.stack import stack
 from lab.waiting import wait_until
 from services.common.wire import encode
@@ -41,27 +40,22 @@ def main() -> int:
     """Measure and print; 0 when every ratio reaches its target."""
     runtime = choose(None)
     bootstrap = f"127.0.0.1:{stack().ports['kafka']}"
-    rabbitmq = rabbitmq_url("127.0.0.1", stack().ports["rabbitmq"])
-    with tempfile.TemporaryDirectory() as data, _services_stopped(runtime):
-        environment = {
-            "LAB_DATA": data,
-            "LAB_TRACES": "off",
-            "LAB_STOCK": str(10**9),
-            "RABBITMQ_URL": rabbitmq,
-            "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
-            "SYNC_INVENTORY_URL": f"http://127.0.0.1:{OURS + 1}",
-            "SYNC_NOTIFICATION_URL": f"http://127.0.0.1:{OURS + 2}",
-        }
+    with tempfile.TemporaryDirectory() as data, services_stopped(runtime):
+        given = environment(data, OURS) | {"LAB_TRACES": "off"}
         rows: list[tuple[str, str, float, float, int | None]] = []
+        perform("purge streaming", runtime)
         say("measuring sync: complete orders/s")
-        rows.append(("sync: complete orders/s", "a client per call", *_sync(environment), 25))
+        rows.append(("sync: complete orders/s", "a client per call", *_sync(given), 25))
+        say(f"  {rows[-1]}")
         say("measuring async: orders accepted/s")
-        accepted, blocking, threads = _async(environment, runtime)
+        accepted, blocking, threads = _async(given, runtime)
         rows.append(("async: orders accepted/s", "a connection per publish", accepted, blocking, 15))
         rows.append(("", "the same, in 40 threads", accepted, threads, None))
+        say(f"  {accepted:.0f}, {blocking:.0f}, {threads:.0f}")
         say("measuring streaming: decisions/s")
-        rows.append(("streaming: decisions/s", "flush, commit per message", *_streaming(environment, bootstrap), 10))
+        rows.append(("streaming: decisions/s", "flush, commit per message", *_streaming(given, bootstrap), 10))
         perform("purge streaming", runtime)
+    perform("replay", runtime)
     table = Table("what", "the lab", "people begin with", "", "ratio", "target")
     for what, way, ours, naive, target in rows:
         table.add_row(
@@ -71,30 +65,30 @@ def main() -> int:
     return 0 if all(ours / naive >= (target or 0) for _what, _way, ours, naive, target in rows) else 1
 
 
-def _sync(environment: dict[str, str]) -> tuple[float, float]:
+def _sync(given: dict[str, str]) -> tuple[float, float]:
     with ExitStack() as running:
-        for offset, module in enumerate(("order", "inventory", "notification")):
-            running.enter_context(_ours(f"services.sync_rest.{module}", OURS + offset, environment))
+        for module, offset in SYNC.items():
+            running.enter_context(lab_service(module, OURS + offset, given))
         ours = orders_per_second(OURS, seconds=SECONDS, clients=CLIENTS)
     with ExitStack() as running:
         for offset, name in enumerate(("sync-order", "sync-inventory", "sync-notification")):
-            running.enter_context(_naive(name, NAIVE if not offset else NAIVE + offset, environment))
+            running.enter_context(_naive(name, NAIVE if not offset else NAIVE + offset, given))
         naive = orders_per_second(NAIVE, seconds=SECONDS, clients=CLIENTS)
     return ours, naive
 
 
-def _async(environment: dict[str, str], runtime: Runtime) -> tuple[float, float, float]:
-    with _ours("services.async_rabbitmq.order", OURS + 10, environment):
+def _async(given: dict[str, str], runtime: Runtime) -> tuple[float, float, float]:
+    with lab_service("services.async_rabbitmq.order", OURS + 10, given):
         ours = orders_per_second(OURS + 10, seconds=SECONDS, clients=CLIENTS)
     naive = []
     for name in ("async-order", "async-order-threads"):
-        with _naive(name, NAIVE + 10, environment):
+        with _naive(name, NAIVE + 10, given):
             naive.append(orders_per_second(NAIVE + 10, seconds=SECONDS, clients=CLIENTS))
     perform("purge async", runtime)
     return ours, naive[0], naive[1]
 
 
-def _streaming(environment: dict[str, str], bootstrap: str) -> tuple[float, float]:
+def _streaming(given: dict[str, str], bootstrap: str) -> tuple[float, float]:
     since = time.time()
     producer = kafka.Producer({"bootstrap.servers": bootstrap, "acks": "all", "queue.buffering.max.messages": 200_000})
     for number in range(EVENTS):
@@ -102,7 +96,7 @@ def _streaming(environment: dict[str, str], bootstrap: str) -> tuple[float, floa
         event = OrderPlaced(order_id, order_id, "burger", 1, time.time())
         producer.produce(ORDER_EVENTS, encode(event), order_id)
     producer.flush()
-    with _ours("services.streaming_kafka.inventory", OURS + 21, environment):
+    with lab_service("services.streaming_kafka.inventory", OURS + 21, given):
         wait_until(lambda: _unprocessed(OURS + 21), limit=120, what="The last inventory event")
     ours = _rate_of_records(bootstrap, since)
     return ours, streaming_inventory(bootstrap, NAIVE_EVENTS, "dead-letter-events")
@@ -127,26 +121,8 @@ def _rate_of_records(bootstrap: str, since: float) -> float:
 
 
 @contextmanager
-def _services_stopped(runtime: Runtime) -> Iterator[None]:
-    names = [service.name for service in stack().services]
-    for name in names:
-        runtime.stop(name)
-    try:
-        yield
-    finally:
-        for name in names:
-            runtime.start(name)
-
-
-@contextmanager
-def _ours(module: str, port: int, environment: dict[str, str]) -> Iterator[None]:
-    with process([module], environment | {"LAB_PORT": str(port)}, f"http://127.0.0.1:{port}/health"):
-        yield
-
-
-@contextmanager
-def _naive(name: str, port: int, environment: dict[str, str]) -> Iterator[None]:
-    with process(["benchmarks.naive", name, str(port)], environment, f"http://127.0.0.1:{port}/docs"):
+def _naive(name: str, port: int, given: dict[str, str]) -> Iterator[None]:
+    with process(["benchmarks.naive", name, str(port)], given, f"http://127.0.0.1:{port}/docs"):
         yield
 
 

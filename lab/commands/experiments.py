@@ -13,12 +13,14 @@ from lab.console import out, say
 from lab.experiments import samples
 from lab.experiments.conditions import conditions as read_conditions
 from lab.experiments.definition import RUN, Variant, load, names
+from lab.experiments.fairness import differences, settings_of
 from lab.experiments.runner import Result, Runner
 from lab.experiments.runs import new_folder, save
 from lab.experiments.show import conclusions, side_by_side
 from lab.prometheus import of_stack
 from lab.runtime.base import Runtime as AnyRuntime
 from lab.runtime.choose import choose
+from lab.stack import MODELS
 
 DEMO = ("latency", "burst", "lag")
 """The three experiments of the main job."""
@@ -54,9 +56,31 @@ def run(  # noqa: PLR0917 - each is a command-line option
         raise typer.Exit(1)
 
 
-def conditions(runtime: Runtime = None) -> None:
-    """Print from the live system what each model runs with."""
-    out.print_json(json.dumps(read_conditions(choose(runtime))))
+def conditions(
+    runtime: Runtime = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything, as a run stores it.")] = False,
+) -> None:
+    """Print from the live system what each model runs with, what differs and why."""
+    found = read_conditions(choose(runtime))
+    if as_json:
+        out.print_json(json.dumps(found))
+        return
+    out.print("[bold]What differs, by design[/]")
+    for one in differences(found):
+        out.print(f"\n{one['condition']}")
+        for model in MODELS:
+            out.print(f"  {model:9} {one[model]}", highlight=False)
+        out.print(f"  [dim]{one['why']}[/]")
+    out.print("\n[bold]What is the same, or would be said above[/]")
+    table = Table("condition", *MODELS)
+    for name, values in {"stock": found["stock"], "processes": found["processes"], **settings_of(found)}.items():
+        table.add_row(name, *[str(values.get(model, "-")) for model in MODELS])
+    out.print(table)
+    queues = ", ".join(f"{name} ({queue['type']})" for name, queue in found["queues"].items())
+    topics = ", ".join(
+        f"{name} ({t['partitions']} partitions, {t['replicas']} replica)" for name, t in found["topics"].items()
+    )
+    out.print(f"RabbitMQ: {queues}\nKafka: {topics}\nMachine: {found['machine']}", soft_wrap=True)
 
 
 def demo(runtime: Runtime = None) -> None:

@@ -1,17 +1,22 @@
 """Which runtime a command drives."""
 
 import os
+from collections.abc import Callable
 
+from lab.console import say
 from lab.errors import LabError
 from lab.runtime.base import Runtime
+from lab.runtime.compose import ComposeRuntime
 from lab.runtime.native import NativeRuntime
-from lab.stack import stack
+from lab.stack import Stack, stack
 
-RUNTIMES = {"native": NativeRuntime}
+RUNTIMES: dict[str, Callable[[Stack], Runtime]] = {"compose": ComposeRuntime, "native": NativeRuntime}
 
 
 def choose(name: str | None = None) -> Runtime:
-    """The runtime of that name, else of `LAB_RUNTIME`, else native.
+    """The runtime of that name, else of `LAB_RUNTIME`, else the one that runs, else compose where it can be had.
+
+    Where nothing decides beforehand it says which one it takes and why.
 
     Raises:
         LabError: There is no such runtime.

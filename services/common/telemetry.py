@@ -65,7 +65,7 @@ class _ReaderFromZero(PrometheusMetricReader):
         super().__init__(scope_info_enabled=False, registry=registry)
 
     def _receive_metrics(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> None:
-        if metrics_data is not None:
+        if metrics_data is not None and metrics_data.resource_metrics:
             shown = metrics_data.resource_metrics[0].scope_metrics[0].metrics
             assert isinstance(shown, list)  # noqa: S101 - the SDK builds a list, typed as a sequence
             for histogram in self._declared:
