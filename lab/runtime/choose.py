@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable
 
-from lab.console import say
 from lab.errors import LabError
 from lab.runtime.base import Runtime
 from lab.runtime.compose import ComposeRuntime
@@ -14,9 +13,7 @@ RUNTIMES: dict[str, Callable[[Stack], Runtime]] = {"compose": ComposeRuntime, "n
 
 
 def choose(name: str | None = None) -> Runtime:
-    """The runtime of that name, else of `LAB_RUNTIME`, else the one that runs, else compose where it can be had.
-
-    Where nothing decides beforehand it says which one it takes and why.
+    """The runtime of that name, else of `LAB_RUNTIME`, else native.
 
     Raises:
         LabError: There is no such runtime.
