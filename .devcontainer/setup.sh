@@ -1,27 +1,35 @@
 #!/bin/sh
 # Sets the container up in three steps, each a life-cycle command of devcontainer.json, so that a prebuild can keep them.
-# It works as well in any Debian or Ubuntu, without Docker: then the last step installs the native programs.
+# It works as well in any Debian or Ubuntu without Docker: there the last step installs the native programs.
 set -eu
 cd "$(dirname "$0")/.."
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
-install_packages() {
-  as_root apt-get update -q
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"
+# The container's engine starts beside its life-cycle commands, and may be the later one.
+await_docker() {
+  tries=60
+  until docker info >/dev/null 2>&1; do
+    tries=$((tries - 1))
+    if [ "$tries" = 0 ]; then
+      echo "setup.sh: the container's Docker Engine did not answer within a minute; rebuild the container." >&2
+      exit 1
+    fi
+    sleep 1
+  done
 }
 
 case ${1:-all} in
   system) # what make and uv's installation need
-    install_packages ca-certificates git make python3 python3-venv
+    as_root apt-get update -q
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
+      ca-certificates git make python3 python3-venv
     ;;
   python) # uv and the locked packages
     make python
     ;;
-  programs) # the images where Docker answers, else the native programs
-    if ! docker info >/dev/null 2>&1 && [ "$(id -u)" != 0 ]; then
-      install_packages rabbitmq-server prometheus default-jre-headless maven
-    fi
+  programs) # the images where LAB_RUNTIME is compose, as in the container, else the native programs
+    if [ "${LAB_RUNTIME:-}" = compose ]; then await_docker; fi
     make setup
     ;;
   all)

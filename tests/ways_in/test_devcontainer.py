@@ -61,5 +61,6 @@ def test_a_misspelt_step_is_refused_in_one_sentence() -> None:
 
 
 def test_docker_runs_inside_it() -> None:
-    """It has an engine of its own, so that ports are on its localhost, and a Python for uv."""
+    """It has a Python for uv and an engine of its own, which the lab uses, so that ports are on its localhost."""
+    assert DECLARED["remoteEnv"]["LAB_RUNTIME"] == "compose"
     assert {feature.rsplit("/", 1)[1] for feature in DECLARED["features"]} == {"docker-in-docker:2", "python:1"}
