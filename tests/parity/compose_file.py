@@ -11,7 +11,7 @@ from lab.native import config
 from lab.native.programs import Kafka, Programs
 from lab.native.supervisor import Program
 from lab.paths import CHECKOUT
-from lab.stack import Service, Stack
+from lab.stack import Service, Stack, Tool
 
 Compose = dict[str, Any]
 
@@ -69,7 +69,8 @@ def _parts(compose: Compose, stack: Stack) -> Iterator[str]:
 
 def _own_programs(compose: Compose, stack: Stack) -> Iterator[str]:
     programs = native_programs(stack)
-    for part in (*stack.services, *stack.tools):
+    own: tuple[Service | Tool, ...] = (*stack.services, *stack.tools)
+    for part in own:
         service = without_profile(compose).get(part.name, {})
         if service.get("command") != ["python", *programs[part.name].command[1:]]:
             yield f"{part.name} runs {service.get('command')}"
