@@ -15,8 +15,8 @@ from lab.experiments.conditions import conditions as read_conditions
 from lab.experiments.definition import RUN, Variant, load, names
 from lab.experiments.fairness import differences, settings_of
 from lab.experiments.runner import Result, Runner
-from lab.experiments.runs import new_folder, save
-from lab.experiments.show import conclusions, side_by_side
+from lab.experiments.runs import as_data, new_folder, save
+from lab.experiments.show import conclusions, side_by_side, together
 from lab.prometheus import of_stack
 from lab.runtime.base import Runtime as AnyRuntime
 from lab.runtime.choose import choose
@@ -52,7 +52,7 @@ def run(  # noqa: PLR0917 - each is a command-line option
         for variant in (experiment.variants if controls else ("as it is",))
     ]
     _show(results)
-    if not all(result.holds for result in results):
+    if not (_together(results) if repeats > 1 else all(result.holds for result in results)):
         raise typer.Exit(1)
 
 
@@ -129,6 +129,23 @@ def _show(results: Sequence[Result]) -> None:
             out.print(line)
     out.print()
     out.print(side_by_side([result for result in results if result.variant == "as it is"]))
+
+
+def _together(results: Sequence[Result]) -> bool:
+    """Show what the repeats of each experiment say together; whether every claim is true and no run invalid."""
+    # scipy takes a second to load, which no other command should wait for.
+    from lab.experiments.statistics import judge  # noqa: PLC0415
+
+    standings = []
+    for name in dict.fromkeys(result.experiment.name for result in results):
+        runs = [result for result in results if result.experiment.name == name]
+        judgements = judge([as_data(run, {}) for run in runs])
+        standings += [judged.standing for judged in judgements]
+        repeats = sum(run.variant == "as it is" and run.invalid is None for run in runs)
+        out.print(f"\n[bold]{runs[0].experiment.title}[/]: {repeats} valid runs together, medians [95 % intervals]")
+        for line in together(judgements):
+            out.print(line)
+    return all(standing == "true" for standing in standings) and not any(result.invalid for result in results)
 
 
 def register(app: typer.Typer) -> None:

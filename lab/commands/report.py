@@ -7,7 +7,6 @@ import typer
 
 from lab.console import out, say
 from lab.errors import LabError
-from lab.experiments import report as reports
 from lab.paths import home
 
 
@@ -19,6 +18,9 @@ def report(
     page: Annotated[Path | None, typer.Option("--out", help="The file to write; report.html in LAB_HOME.")] = None,
 ) -> None:
     """Make one HTML page from saved runs: verdicts, plots, conditions, and the PromQL of each number."""
+    # Matplotlib and scipy take seconds to load, which no other command should wait for.
+    from lab.experiments import report as reports  # noqa: PLC0415
+
     chosen = reports.chosen(runs or ())
     say(f"Drawing {len(chosen)} saved runs.")
     target = (page or home() / "report.html").resolve()

@@ -91,13 +91,17 @@ def differences(conditions: Mapping[str, Any]) -> list[dict[str, str]]:
     settings = settings_of(conditions)
 
     def said(text: str, model: str) -> str:
-        values = {name: of[model] for name, of in settings.items() if model in of}
+        values = {name: _plain(of[model]) for name, of in settings.items() if model in of}
         return text.format_map(_Unknown(values))
 
     return [
         {"condition": one.condition, "why": one.why, **{model: said(one.of[model], model) for model in MODELS}}
         for one in DIFFERENCES
     ]
+
+
+def _plain(value: object) -> object:
+    return f"{value:g}" if isinstance(value, float) else value
 
 
 class _Unknown(dict[str, Any]):

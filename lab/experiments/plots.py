@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from lab.experiments.statistics import Estimate
+from lab.experiments.wording import duration, quantity
 from lab.stack import MODELS
 
 Points = Sequence[Sequence[float]]
@@ -139,7 +140,11 @@ def plot_comparison(estimates: Mapping[str, Estimate], *, unit: str, key: str) -
             axes.plot(one.values, [height] * len(one.values), "o", color=colour, markersize=3, alpha=0.6)
             axes.plot([one.median], [height], "o", color=colour, markersize=7)
             axes.annotate(
-                quantity(one.median, unit), (1, height), xycoords=("axes fraction", "data"), ha="right", va="bottom"
+                quantity(one.median, unit),
+                (1, height),
+                xycoords=("axes fraction", "data"),
+                ha="right",
+                va="center",
             )
         if min(values) > 0 and max(values) / min(values) > _WIDE_RATIO:
             axes.set_xscale("log")
@@ -165,25 +170,6 @@ def faults(samples: Samples) -> list[tuple[str, float, float]]:
         name = " ".join(one["labels"].values()) + (" down" if one["name"] == "down" else "")
         found += [(name, start, end) for start, end in _stretches(at for at, _ in one["points"])]
     return sorted(found, key=lambda fault: fault[1:] + fault[:1])
-
-
-def duration(seconds: float) -> str:
-    """A time as people write it: "5 ms", "2 s"."""
-    return f"{seconds * 1000:.3g} ms" if 0 < abs(seconds) < 0.9995 else f"{number(seconds)} s"
-
-
-def number(value: float) -> str:
-    """A figure with three digits that count, and all those of a whole number; "none" for NaN."""
-    if math.isnan(value):
-        return "none"
-    return f"{value:,.0f}" if value == round(value) or abs(value) >= 100 else f"{value:.3g}"
-
-
-def quantity(value: float, unit: str) -> str:
-    """A figure in its unit; counts go without."""
-    if unit == "s" and not math.isnan(value):
-        return duration(value)
-    return f"{value:.3g}".replace("nan", "none") if unit == "ratio" else number(value)
 
 
 def _canvas(height: float) -> tuple[Figure, Axes]:

@@ -17,6 +17,7 @@ from lab.experiments.definition import RUN, measures, terms
 from lab.experiments.fairness import differences, settings_of
 from lab.experiments.runs import saved
 from lab.experiments.statistics import Estimate, Judgement, Verdict, estimate, judge
+from lab.experiments.wording import duration, interval, number, quantity
 from lab.stack import MODELS, stack
 
 TRACES_SHOWN = 20
@@ -36,8 +37,16 @@ LINES = (
 """The plots over time: title, series by line style, unit, what they show."""
 
 DISTRIBUTIONS = (
-    ("Accept latency, distribution", "accept", "Share of the orders of the whole run that were answered in time."),
-    ("Completion latency, distribution", "completion", "Share of the orders of the whole run that had their outcome."),
+    (
+        "Accept latency, distribution",
+        "accept",
+        "Share of the orders of the whole run that were answered within a time.",
+    ),
+    (
+        "Completion latency, distribution",
+        "completion",
+        "Share of the orders of the whole run that had their outcome within a time.",
+    ),
 )
 
 
@@ -99,21 +108,23 @@ def page(runs: Sequence[Saved], *, every_group: bool = False) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["number"] = plots.number
+    environment.filters["number"] = number
     template = environment.get_template("report.html.j2")
     return template.render(sections=sections, models=MODELS, totals=_totals(sections)) + "\n"
 
 
 def _alike(data: Mapping[str, Any]) -> str:
-    """What runs that may be taken together have in common."""
-    conditions = data["conditions"]
+    """What runs that may be taken together have in common; the stock left before each run is not its own."""
+    conditions = {name: value for name, value in data["conditions"].items() if name != "stock"}
     services = {
         name: {key: value for key, value in service.items() if key != "pid"}
         for name, service in conditions["services"].items()
     }
     asked = [(claim["text"], claim["value"], claim["holds"], claim["control"]) for claim in data["claims"]]
     rows = [(figure["measure"], figure["phase"]) for figure in data["figures"]]
-    return json.dumps([asked, rows, data.get("phases"), {**conditions, "services": services}], sort_keys=True)
+    return json.dumps(
+        [asked, rows, data.get("phases"), data.get("stock"), {**conditions, "services": services}], sort_keys=True
+    )
 
 
 def _section(group: Sequence[Saved], left_out: int, key: str) -> dict[str, Any]:
@@ -128,7 +139,7 @@ def _section(group: Sequence[Saved], left_out: int, key: str) -> dict[str, Any]:
         "question": newest.data["question"],
         "repeats": len(as_it_is),
         "left_out": left_out,
-        "claims": [_claim(judged, number, valid) for number, judged in enumerate(judge([run.data for run in group]))],
+        "claims": [_claim(judged, index, valid) for index, judged in enumerate(judge([run.data for run in group]))],
         "figures": _figures(as_it_is, key),
         "plots": _plots(newest, key),
         "newest": newest.folder,
@@ -136,17 +147,17 @@ def _section(group: Sequence[Saved], left_out: int, key: str) -> dict[str, Any]:
         "phases": _phases(newest),
         "differences": differences(conditions),
         "settings": _settings(conditions),
-        "machine": {"runtime": conditions["runtime"], **conditions["machine"], **_versions(conditions)},
+        "machine": _machine(newest.data),
     }
 
 
-def _claim(judged: Judgement, number: int, runs: Iterable[Saved]) -> dict[str, Any]:
+def _claim(judged: Judgement, index: int, runs: Iterable[Saved]) -> dict[str, Any]:
     """A row of the verdicts, with each query that it rests on: the run, the variant, the value, the expression."""
     claim = judged.claim
     unit = _unit(claim.value)
     queries = []
     for run in runs:
-        entry, variant = run.data["claims"][number], run.data["variant"]
+        entry, variant = run.data["claims"][index], run.data["variant"]
         if variant == "as it is":
             queries.append(_query(f"{run.folder}", entry["measured"], unit, entry["promql"]))
             if entry["control_promql"] is not None:
@@ -160,7 +171,7 @@ def _claim(judged: Judgement, number: int, runs: Iterable[Saved]) -> dict[str, A
         "expression": claim.value,
         "standing": judged.standing,
         "shown": _shown(judged.shown, unit),
-        "wanted": f"{claim.holds.split()[0]} {plots.quantity(float(claim.holds.split()[1]), unit)}",
+        "wanted": _wanted(claim.holds, unit),
         "control": claim.control,
         "control_shown": _shown(judged.control, unit) if judged.control else None,
         "control_says": _CONTROL_SAYS[judged.control_verdict],
@@ -176,11 +187,19 @@ _CONTROL_SAYS: Mapping[Verdict | None, str] = {
 }
 
 
+_SIGNS = {">=": "≥", "<=": "≤", "==": "="}
+
+
+def _wanted(holds: str, unit: str) -> str:
+    operator, bound = holds.split()
+    return f"{_SIGNS.get(operator, operator)} {quantity(float(bound), unit)}"
+
+
 def _query(where: str, value: float | None, unit: str, promql: str) -> dict[str, str]:
     graph = urlencode({"g0.expr": promql, "g0.tab": "1"})
     return {
         "where": where,
-        "value": "no sample" if value is None else plots.quantity(value, unit),
+        "value": "no sample" if value is None else quantity(value, unit),
         "promql": promql,
         "link": f"http://127.0.0.1:{stack().ports['prometheus']}/graph?{graph}",
     }
@@ -193,10 +212,7 @@ def _unit(expression: str) -> str:
 
 
 def _shown(one: Estimate, unit: str) -> dict[str, str | None]:
-    interval = None
-    if one.low is not None and one.high is not None:
-        interval = f"{plots.quantity(one.low, unit)} … {plots.quantity(one.high, unit)}"
-    return {"median": plots.quantity(one.median, unit), "interval": interval}
+    return {"median": quantity(one.median, unit), "interval": interval(one.low, one.high, unit)}
 
 
 def _figures(runs: Sequence[Saved], key: str) -> list[dict[str, Any]]:
@@ -204,17 +220,17 @@ def _figures(runs: Sequence[Saved], key: str) -> list[dict[str, Any]]:
     if not runs:
         return []
     rows = []
-    for number, figure in enumerate(runs[-1].data["figures"]):
-        of_runs = [run.data["figures"][number] for run in runs]
+    for index, figure in enumerate(runs[-1].data["figures"]):
+        of_runs = [run.data["figures"][index] for run in runs]
         unit = figure["unit"]
         estimates = {model: estimate([one["values"].get(model) for one in of_runs]) for model in figure["values"]}
         rows.append(
             {
                 "title": figure["title"],
                 "unit": unit,
-                "phase": "the whole run" if figure["phase"] == RUN else figure["phase"].replace("_", " "),
+                "phase": "the whole run" if figure["phase"] == RUN else f"phase: {figure['phase'].replace('_', ' ')}",
                 "shown": {model: _shown(one, unit) for model, one in estimates.items()},
-                "svg": _svg(plots.plot_comparison(estimates, unit=unit, key=f"{key}-f{number}")),
+                "svg": _svg(plots.plot_comparison(estimates, unit=unit, key=f"{key}-f{index}")),
                 "queries": [
                     _query(f"{run.folder}, {model}", one["values"].get(model), unit, promql)
                     for run, one in zip(runs, of_runs, strict=True)
@@ -229,8 +245,8 @@ def _plots(run: Saved, key: str) -> list[dict[str, Any]]:
     if run.samples is None:
         return []
     drawn = []
-    for number, (title, names, unit, about) in enumerate(LINES):
-        svg = plots.plot_lines(run.samples, names, run.data["spans"], unit=unit, key=f"{key}-p{number}")
+    for index, (title, names, unit, about) in enumerate(LINES):
+        svg = plots.plot_lines(run.samples, names, run.data["spans"], unit=unit, key=f"{key}-p{index}")
         sources = [one["promql"] for one in run.samples["series"] if one["name"] in names]
         drawn.append({"title": title, "about": about, "svg": _svg(svg), "promql": list(dict.fromkeys(sources))})
     for title, name, about in DISTRIBUTIONS:
@@ -260,7 +276,7 @@ def _run(run: Saved) -> dict[str, Any]:
                 "planned": summary["planned"],
                 "ok": summary["ok"],
                 "failed": ", ".join(f"{what}: {count}" for what, count in sorted(summary["failed"].items())),
-                "late": plots.duration(summary["dispatch_lag"]["p99"]),
+                "late": duration(summary["dispatch_lag"]["p99"]),
             }
             for model, summary in data["load"].items()
         ],
@@ -285,7 +301,7 @@ def _phases(run: Saved) -> list[dict[str, Any]]:
                 "name": "the whole run" if name == RUN else name.replace("_", " "),
                 "start": f"{start - spans[RUN][0]:.1f}" if RUN in spans else "",
                 "seconds": f"{end - start:.1f}",
-                "rate": plots.number(phase.get("rate", 0)) if phase else "",
+                "rate": number(phase.get("rate", 0)) if phase else "",
                 "does": [*cause, *phase.get("do", ()), *ends],
                 "traces": {model: _traces(model, start, end) for model in run.data.get("models", MODELS)},
             }
@@ -308,6 +324,30 @@ def _settings(conditions: Mapping[str, Any]) -> list[dict[str, Any]]:
         {"name": name, "of": of, "differs": len({json.dumps(value) for value in of.values()}) > 1}
         for name, of in sorted(settings_of(conditions).items())
     ]
+
+
+def _machine(data: Mapping[str, Any]) -> dict[str, str]:
+    """Everything else that a run ran with, in words."""
+    conditions = data["conditions"]
+    machine = conditions["machine"]
+    queues = (f"{name} ({queue['type']})" for name, queue in conditions.get("queues", {}).items())
+    topics = (
+        f"{name} (partitions: {topic['partitions']}, replicas: {topic['replicas']})"
+        for name, topic in conditions.get("topics", {}).items()
+    )
+    processes = (f"{model} {count}" for model, count in conditions.get("processes", {}).items())
+    said = {
+        "runtime": conditions["runtime"],
+        "machine": f"{machine['cores']} cores, {machine['memory_bytes'] / 1e9:.0f} GB, {machine['system']}",
+        "stock at the start": f"{data['stock']:,} of each item" if "stock" in data else "",
+        "arrivals": data.get("schedule", ""),
+        "service processes": ", ".join(processes),
+        "RabbitMQ queues": ", ".join(queues),
+        "Kafka topics": ", ".join(topics),
+        "Python": machine["python"],
+        **_versions(conditions),
+    }
+    return {name: text for name, text in said.items() if text}
 
 
 def _versions(conditions: Mapping[str, Any]) -> dict[str, str]:

@@ -59,6 +59,7 @@ def as_data(result: Result, conditions: dict[str, Any]) -> dict[str, Any]:
         "holds": result.holds,
         "invalid": result.invalid,
         "models": result.experiment.models,
+        "stock": result.experiment.stock,
         "schedule": result.experiment.schedule,
         "phases": [phase.model_dump(exclude_defaults=True) for phase in result.experiment.phases],
         "spans": result.spans,

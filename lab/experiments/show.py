@@ -2,13 +2,18 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.table import Table
 
 from lab.experiments.definition import RUN, measures
 from lab.experiments.runner import Figure, Finding, Result
+from lab.experiments.wording import interval, number
 from lab.stack import MODELS
+
+if TYPE_CHECKING:
+    from lab.experiments.statistics import Estimate, Judgement
 
 
 def side_by_side(results: Sequence[Result]) -> Table:
@@ -62,3 +67,22 @@ def explained(finding: Finding) -> str:
     if finding.control_value is not None:
         text += f" (for {finding.claim.control} it is {finding.control_value:.4g}: there the claim fails)"
     return text
+
+
+def together(judgements: Sequence["Judgement"]) -> Iterator[str]:
+    """What all the repeats together say of each claim, in rich's markup."""
+    colours = {"true": "green", "false": "red", "undecided": "yellow"}
+    for judged in judgements:
+        yield f"  [{colours[judged.standing]}]{judged.standing:9}[/] {judged.claim.text}"
+        text = f"{judged.claim.value} is {_estimated(judged.shown)}, wanted {judged.claim.holds}"
+        if judged.control is not None:
+            does = {"false": "there the claim fails", "true": "there it holds too", "undecided": "undecided there"}
+            text += (
+                f" ({judged.claim.control}: {_estimated(judged.control)}, {does[judged.control_verdict or 'false']})"
+            )
+        yield f"            [dim]{escape(text)}[/]"
+
+
+def _estimated(one: "Estimate") -> str:
+    within = interval(one.low, one.high, "")
+    return number(one.median) + (f" [{within}]" if within else "")
