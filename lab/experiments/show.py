@@ -1,6 +1,5 @@
 """Results on a terminal: the models side by side, and each claim with what was measured."""
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -23,25 +22,21 @@ def side_by_side(results: Sequence[Result]) -> Table:
         column.justify = "right"
     for result in results:
         table.add_row(f"[bold]{result.experiment.title}[/]")
-        for number, figure in enumerate(result.figures):
+        for row, figure in enumerate(result.figures):
             measure = measures()[figure.row.measure]
             when = "" if figure.row.phase == RUN else f", {figure.row.phase.replace('_', ' ')}"
             table.add_row(
                 f"  {measure.title}{when}",
                 *[_value(figure, model) for model in MODELS],
                 measure.unit,
-                end_section=number == len(result.figures) - 1,
+                end_section=row == len(result.figures) - 1,
             )
     return table
 
 
 def _value(figure: Figure, model: str) -> str:
     value = {str(name): value for name, value in figure.values.items()}.get(model)
-    if value is None:
-        return "-"
-    if math.isnan(value):
-        return "none"
-    return f"{value:,.0f}" if value == round(value) or abs(value) >= 100 else f"{value:.3g}"
+    return "-" if value is None else number(value)
 
 
 def conclusions(result: Result) -> Iterator[str]:
