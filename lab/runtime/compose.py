@@ -194,7 +194,7 @@ class ComposeRuntime:
         if not traces():
             left_out += ["--scale", "jaeger=0"]
         options = ("--detach", "--wait", "--wait-timeout", f"{START_LIMIT:.0f}", "--pull", "never", "--no-build")
-        if not _shown(*_compose("--progress", "plain", "up", *options, *left_out)):
+        if not _shown(*_compose("up", *options, *left_out)):
             ailing = [f"{part.name} ({part.problem})" for part in self.status() if not part.healthy]
             raise LabError(
                 f"The containers did not become healthy: {'; '.join(ailing) or 'see above'}; see `lab logs NAME`."
