@@ -190,9 +190,9 @@ class ComposeRuntime:
         left_out = self._images()
         running = self.containers()
         idle = [part for name, part in self.parts.items() if not (name in running and running[name].pid)]
-        require_free({port: part.name for part in idle for port in part.ports if part.name != OPTIONAL})
         if not traces():
             left_out += ["--scale", "jaeger=0"]
+        require_free({port: part.name for part in idle for port in part.ports if f"{part.name}=0" not in left_out})
         options = ("--detach", "--wait", "--wait-timeout", f"{START_LIMIT:.0f}", "--pull", "never", "--no-build")
         if not _shown(*_compose("up", *options, *left_out)):
             ailing = [f"{part.name} ({part.problem})" for part in self.status() if not part.healthy]
