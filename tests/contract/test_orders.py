@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.contract.calls import becomes, call, eventually, get, metric, new_id
+from tests.contract.calls import becomes, call, eventually, get, metric, new_id, post
 from tests.contract.models import MODELS, Model
 
 
@@ -131,7 +131,9 @@ def test_the_same_key_gives_the_same_order(model: Model) -> None:
 def test_the_same_key_at_once_gives_one_order(model: Model) -> None:
     """Many requests with one key at the same time place one order, whose id all of them get."""
     key, before = new_id(), model.stock()
-    with ThreadPoolExecutor(8) as pool:
+    # All requests wait together before the desk, and come to it at the same moment.
+    post(model.order, "/admin/delay", {"seconds": 0.3})
+    with ThreadPoolExecutor(16) as pool:
         orders = list(pool.map(lambda _: model.place(key=key), range(16)))
     assert len({order["order_id"] for order in orders}) == 1
     model.ends(orders[0]["order_id"])
