@@ -38,7 +38,7 @@ def _still(alerts: set[tuple[str, str]]) -> str | None:
 
 
 @pytest.fixture
-def faulty(stack: Runtime) -> Iterator[None]:
+def faulty(stack: Runtime, on_the_shelf: None) -> Iterator[None]:
     """A dead async inventory under load, a paused analytics under load, and a message nobody understands."""
     # The alerts of an earlier test resolve first.
     wait_until(lambda: _still(_firing() & EXPECTED), limit=60, what="Quiet before the faults")

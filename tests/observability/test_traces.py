@@ -15,6 +15,8 @@ from lab.runtime.base import Runtime
 from lab.waiting import wait_until
 from tests.observability.jaeger import Trace, awaited, search
 
+pytestmark = pytest.mark.usefixtures("on_the_shelf")
+
 
 class Edge(NamedTuple):
     """A span and its child, each as (service, name, kind)."""
