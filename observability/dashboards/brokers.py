@@ -72,7 +72,10 @@ def brokers() -> dashboard.Dashboard:
                 "Lag by partition: $group",
                 "Even lines are the rule, for orders are spread by their id. One partition alone: its consumer hangs.",
                 "short",
-                ('sum by (topic, partition) (kafka_consumer_group_lag{group=~"$group"})', "{{topic}} {{partition}}"),
+                (
+                    'sum by (group, topic, partition) (kafka_consumer_group_lag{group=~"$group"})',
+                    "{{group}} {{topic}} {{partition}}",
+                ),
                 width=16,
             ),
             graph("Brokers", "Brokers that answer.", "short", ("kafka_brokers", "brokers")),

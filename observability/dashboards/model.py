@@ -62,7 +62,7 @@ def model_dashboard(model: str) -> dashboard.Dashboard:
             *rows.spread(selector),
         ],
         **_between(model, selector),
-        "Faults": [rows.faults(f"{model}-.+")],
+        "Faults": [rows.faults(f"{model}-.+", "service", "fault")],
         "Ledger": rows.ledger(selector),
         "Processes": rows.resources("$service"),
         "Telemetry's own health": rows.telemetry("$service"),

@@ -139,7 +139,7 @@ def overview() -> dashboard.Dashboard:
                 (rows.rate("campus_messages_dead_lettered_total", SELECTED, "model"), "{{model}}"),
                 thresholds=((0.001, "orange"),),
             ),
-            rows.faults(".+"),
+            rows.faults(".+", "service"),
         ],
         "Ledger": rows.ledger(SELECTED),
         "Processes": rows.resources(".+"),

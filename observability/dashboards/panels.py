@@ -92,7 +92,7 @@ def graph(
         .axis_soft_min(0)
         .line_width(1)
         .fill_opacity(8)
-        .show_points(kinds.VisibilityMode.NEVER)
+        .show_points(kinds.VisibilityMode.AUTO)
         .legend(legend)
         .tooltip(tooltip)
         .data_links(list(links))

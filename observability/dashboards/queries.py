@@ -36,13 +36,14 @@ def dashboards() -> dict[str, dict[str, Any]]:
 def panel_queries(window: str) -> Iterator[PanelQuery]:
     """Each panel's queries, with every variable at "All" and `window` for Grafana's rate interval."""
     for name, board in dashboards().items():
-        variables = [variable["name"] for variable in board["templating"]["list"]]
+        # Grafana puts the values of a variable's query here; those of `service` are the model's own.
+        everything = {variable["name"]: ".+" for variable in board["templating"]["list"]} | {"service": f"{name}-.+"}
         for panel in board["panels"]:
             unit = panel.get("fieldConfig", {}).get("defaults", {}).get("unit", "short")
             for target in panel.get("targets", []):
                 promql = target["expr"].replace("$__rate_interval", window)
-                for variable in variables:
-                    promql = promql.replace(f"${variable}", ".+")
+                for variable, values in everything.items():
+                    promql = promql.replace(f"${variable}", values)
                 legend = target.get("legendFormat", "")
                 yield PanelQuery(name, panel["title"], panel["type"], unit, promql, legend)
 

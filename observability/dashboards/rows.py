@@ -19,12 +19,15 @@ def rate(metric: str, selector: str, by: str) -> str:
     return f"sum by ({by}) (rate({metric}{{{selector}}}[{WINDOW}]))"
 
 
-def faults(services: str) -> Panel:
-    """Which faults are injected into which service."""
+def faults(services: str, *by: str) -> Panel:
+    """When faults are injected into which service; a line for each value of the labels `by`."""
     return states(
         "Injected faults",
         "Red while a fault is on. Look for what else changes at its edges. `lab fault SERVICE reset` ends one.",
-        (f'max by (service, fault) (campus_fault_active{{service=~"{services}"}})', "{{service}} {{fault}}"),
+        (
+            f'max by ({", ".join(by)}) (campus_fault_active{{service=~"{services}"}})',
+            " ".join(f"{{{{{label}}}}}" for label in by),
+        ),
     )
 
 
@@ -47,8 +50,8 @@ def ledger(selector: str) -> list[Panel]:
         ),
         graph(
             "Units unaccounted for",
-            "Received less left less reserved: 0 always, whatever was killed or sent twice. Anything else is a "
-            "defect of the lab.",
+            "Received less left less reserved: 0, whatever was killed or sent twice. A value that stays is a "
+            "defect of the lab; a spike of one scrape was read between two updates.",
             "short",
             (
                 f'sum by (model) (campus_stock_units{{{selector},state="received"}})'
