@@ -11,12 +11,13 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from lab.experiments.statistics import Estimate
-from lab.experiments.wording import duration, quantity
+from lab.experiments.wording import quantity
 from lab.stack import MODELS
 
 Points = Sequence[Sequence[float]]
@@ -67,7 +68,7 @@ _INCHES = 4.7
 _GAP = 1.5
 """Seconds without a point over which no line is drawn: the points are one second apart."""
 _WIDE_RATIO = 30
-"""Between the smallest and the largest figure, from which an axis is logarithmic."""
+"""Between the smallest and the largest figure: from here on figures are set side by side on a logarithmic axis."""
 
 
 def plot_lines(samples: Samples, names: Mapping[str, str], spans: Spans, *, unit: str, key: str) -> str | None:
@@ -115,8 +116,8 @@ def plot_distribution(samples: Samples, name: str, *, key: str) -> str | None:
         for model, points in shares.items():
             axes.plot([le for le, _ in points], [share for _, share in points], color=_COLOURS[model], label=model)
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: duration(value)))
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        times = [le for points in shares.values() for le, _ in points]
+        _logarithmic(axes.xaxis, max(times) / min(times), "s")
         axes.set_ylim(0, 1.02)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
         axes.set_xlabel("took no longer than")
@@ -148,14 +149,14 @@ def plot_comparison(estimates: Mapping[str, Estimate], *, unit: str, key: str) -
             )
         if min(values) > 0 and max(values) / min(values) > _WIDE_RATIO:
             axes.set_xscale("log")
+            _logarithmic(axes.xaxis, max(values) / min(values), unit)
             axes.set_xlim(min(values) / 2, max(values) * 6)
         else:
             furthest = max(map(abs, values)) or 1
             axes.set_xlim(min(0, *values) - 0.03 * furthest, max(0, *values) + 0.3 * furthest)
             axes.xaxis.set_major_locator(MaxNLocator(4))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: quantity(value, unit)))
         axes.set_ylim(-0.6, len(rows) - 0.25)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: quantity(value, unit)))
-        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_yticks(range(len(rows)), list(reversed(rows)))
         axes.grid(visible=False, axis="y")
         return _svg(figure, key)
@@ -210,12 +211,18 @@ def _scale(axes: Axes, unit: str, values: Sequence[float]) -> None:
         axes.set_yscale("log")
         positive = [value for value in values if value > 0]
         axes.set_ylim(min(positive) / 1.6, max(positive) * 1.6)
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: duration(value)))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        _logarithmic(axes.yaxis, max(positive) / min(positive), unit)
     else:
         axes.set_ylim(bottom=min(0, *values), top=max(1, *values) * 1.08)
         axes.set_ylabel(unit)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+
+
+def _logarithmic(axis: Axis, ratio: float, unit: str) -> None:
+    """Label each power of ten, and 2 and 5 between them on an axis that has few."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if ratio < _WIDE_RATIO else (1,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: quantity(value, unit)))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _legend(axes: Axes) -> None:

@@ -17,7 +17,7 @@ from lab.experiments.definition import RUN, measures, terms
 from lab.experiments.fairness import differences, settings_of
 from lab.experiments.runs import saved
 from lab.experiments.statistics import Estimate, Judgement, Verdict, estimate, judge
-from lab.experiments.wording import duration, interval, number, quantity
+from lab.experiments.wording import absent, duration, interval, number, quantity
 from lab.stack import MODELS, stack
 
 TRACES_SHOWN = 20
@@ -212,7 +212,11 @@ def _unit(expression: str) -> str:
 
 
 def _shown(one: Estimate, unit: str) -> dict[str, str | None]:
-    return {"median": quantity(one.median, unit), "interval": interval(one.low, one.high, unit)}
+    return {
+        "median": quantity(one.median, unit),
+        "interval": interval(one.low, one.high, unit),
+        "absent": absent(one.values),
+    }
 
 
 def _figures(runs: Sequence[Saved], key: str) -> list[dict[str, Any]]:

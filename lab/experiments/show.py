@@ -8,7 +8,7 @@ from rich.table import Table
 
 from lab.experiments.definition import RUN, measures
 from lab.experiments.runner import Figure, Finding, Result
-from lab.experiments.wording import interval, number
+from lab.experiments.wording import absent, interval, number
 from lab.stack import MODELS
 
 if TYPE_CHECKING:
@@ -79,5 +79,5 @@ def together(judgements: Sequence["Judgement"]) -> Iterator[str]:
 
 
 def _estimated(one: "Estimate") -> str:
-    within = interval(one.low, one.high, "")
-    return number(one.median) + (f" [{within}]" if within else "")
+    within, missing = interval(one.low, one.high, ""), absent(one.values)
+    return number(one.median) + (f" [{within}]" if within else "") + (f" ({missing})" if missing else "")

@@ -1,6 +1,7 @@
 """Figures as people write them, the same on the terminal and on the page."""
 
 import math
+from collections.abc import Sequence
 
 
 def duration(seconds: float) -> str:
@@ -25,3 +26,9 @@ def quantity(value: float, unit: str) -> str:
 def interval(low: float | None, high: float | None, unit: str) -> str | None:
     """From where to where, or None where there is no interval."""
     return None if low is None or high is None else f"{quantity(low, unit)} to {quantity(high, unit)}"
+
+
+def absent(values: Sequence[float]) -> str | None:
+    """How many runs have no figure, or None where all have one."""
+    count = sum(map(math.isnan, values))
+    return f"{count} of {len(values)} without a figure" if count else None
