@@ -391,7 +391,6 @@ class Consumer(Background, Generic[M]):
 
     async def _attempt(self, messages: list[tuple[_Delivery, M]]) -> set[int]:
         """Do the work, or give the messages back to the broker; the tags of those given back."""
-        await self._faults.before_messages(len(messages))
         try:
             await until_stored(lambda: self._process(messages))
             return set()
@@ -406,6 +405,7 @@ class Consumer(Background, Generic[M]):
     async def _process(self, messages: list[tuple[_Delivery, M]]) -> None:
         came = [Carried(self._queue, delivery.context, message.order_id) for delivery, message in messages]
         with processing("rabbitmq", came, {}) as going_on:
+            await self._faults.before_messages(len(messages))
             self._faults.raise_if_messages_fail()
             events = await self._handle([message for _delivery, message in messages])
             await self._publisher.publish(

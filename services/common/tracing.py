@@ -33,7 +33,9 @@ ORDER_ID = "campus.order.id"
 
 _tracer = trace.get_tracer("campus.messaging")
 
-_INTERNAL_METRICS = "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED"
+# Where the lab's default differs from the SDK's: what was dropped is counted, and an order is found in Jaeger
+# a second after it ended, not five (the delay is in milliseconds).
+_DEFAULTS = {"OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED": "true", "OTEL_BSP_SCHEDULE_DELAY": "1000"}
 
 
 def start_tracing(service: Service, settings: Settings, meters: metrics.MeterProvider) -> Callable[[], None]:
@@ -46,7 +48,8 @@ def start_tracing(service: Service, settings: Settings, meters: metrics.MeterPro
     """
     if settings.traces == "off":
         return lambda: None
-    os.environ.setdefault(_INTERNAL_METRICS, "true")
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)
     provider = TracerProvider(
         resource=Resource.create({"service.name": service.name, "service.namespace": "campus-food"}),
         span_limits=SpanLimits(max_links=LINKS_MAX),

@@ -368,7 +368,6 @@ class Consumer(Background, Generic[T]):
 
     async def _attempt(self, messages: list[tuple[kafka.Message, T]]) -> list[Outgoing]:
         for retries in range(DELIVERY_LIMIT + 1):
-            await self._faults.before_messages(len(messages))
             try:
                 return await until_stored(partial(self._process, messages))
             except BrokerUnavailable:
@@ -387,6 +386,7 @@ class Consumer(Background, Generic[T]):
         came = [Carried(record.topic() or "", _context(record), message.order_id) for record, message in messages]
         about = {"messaging.consumer.group.name": self._group}
         with processing("kafka", came, about) as going_on:
+            await self._faults.before_messages(len(messages))
             self._faults.raise_if_messages_fail()
             events = await self._do(messages)
             return [self._outgoing(event, context) for event, context in zip(events or (), going_on, strict=False)]

@@ -2,16 +2,23 @@
 
 import itertools
 import json
+import re
+import secrets
 import uuid
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import httpx
 import pytest
+from confluent_kafka import Producer
 
 from lab.errors import LabError
 from lab.experiments.messages import publish
 from lab.http import get, post
 from lab.prometheus import of_stack
 from lab.runtime.base import Runtime
+from lab.runtime.health import rabbitmq_user
+from lab.runtime.topics import client_settings
+from lab.stack import stack as declared
 from lab.waiting import wait_until
 from tests.observability.jaeger import Trace, awaited, search
 
@@ -151,6 +158,93 @@ def test_a_dead_letter_stays_in_its_trace(stack: Runtime) -> None:
     tries = [span for span in trace.spans if span.name == "process inventory_queue"]
     assert len(tries) == 6
     assert all(span.attributes.get("error") for span in tries)
+
+
+def test_a_redriven_message_goes_on_in_its_trace(stack: Runtime) -> None:
+    """A dead letter that is sent again with the headers it was set aside with is worked on in the order's trace."""
+    post("async-inventory", "/admin/fail", {"enabled": True})
+    try:
+        order_id = post("async-order", "/order", {"item": "salad", "quantity": 1})["order_id"]
+        letter: dict[str, Any] = {}
+
+        def absent() -> str | None:
+            letter.update(next((found for found in _dead_letters() if order_id in found["payload"]), {}))
+            return None if letter else "it is not in dlq_queue"
+
+        wait_until(absent, limit=30, what="The dead letter")
+    finally:
+        post("async-inventory", "/admin/reset", {})
+    again = {key: letter[key] for key in ("payload", "payload_encoding", "properties")}
+    _rabbitmq("exchanges/%2F/orders_exchange/publish", again | {"routing_key": "order.placed"})
+    trace = _trace_of("async", order_id, "async-order")
+    tried = [span for span in trace.spans if span.name == "process inventory_queue"]
+    assert len([span for span in tried if span.attributes.get("error")]) == 6
+    assert len([span for span in tried if not span.attributes.get("error")]) == 1
+
+
+def _dead_letters() -> list[dict[str, Any]]:
+    looked = {"count": 1000, "ackmode": "ack_requeue_true", "encoding": "auto"}
+    letters: list[dict[str, Any]] = _rabbitmq("queues/%2F/dlq_queue/get", looked)
+    return letters
+
+
+def _rabbitmq(path: str, body: dict[str, Any]) -> Any:
+    url = f"http://127.0.0.1:{declared().ports['rabbitmq-management']}/api/{path}"
+    reply = httpx.post(url, json=body, auth=rabbitmq_user(), timeout=10, trust_env=False)
+    return reply.raise_for_status().json()
+
+
+def test_a_record_nobody_understands_stays_in_its_trace(stack: Runtime) -> None:
+    """Its dead letter is sent within the trace that the record carried."""
+    trace_id, span_id = secrets.token_hex(16), secrets.token_hex(8)
+    producer = Producer(client_settings(f"127.0.0.1:{declared().ports['kafka']}"))
+    producer.produce("order-events", "not json", headers={"traceparent": f"00-{trace_id}-{span_id}-01"})
+    assert producer.flush(10) == 0
+    sent = "send dead-letter-events"
+
+    def found() -> list[Trace]:
+        return [trace for trace in search("streaming-inventory", operation=sent) if trace.trace_id == trace_id]
+
+    trace = awaited(found, lambda _trace: None, "the dead letter's span")
+    assert [span.name for span in trace.spans if span.kind == "producer"] == [sent]
+
+
+WORK = {"sync": "POST /reserve", "async": "process inventory_queue", "streaming": "process order-events"}
+"""The span in which inventory decides one order."""
+
+
+@pytest.mark.parametrize("model", WORK)
+def test_time_is_explained(model: str, stack: Runtime) -> None:
+    """An injected delay and the commit of the decision are spans of their own, within inventory's."""
+    service = f"{model}-inventory"
+    post(service, "/admin/delay", {"seconds": 0.3})
+    try:
+        order_id = post(f"{model}-order", "/order", {"item": "salad", "quantity": 1})["order_id"]
+        trace = _trace_of(model, order_id, f"{model}-order")
+    finally:
+        post(service, "/admin/reset", {})
+    within = {child.name: child for parent, child in trace.edges() if parent.name == WORK[model]}
+    assert within["fault"].attributes["campus.fault.seconds"] == 0.3
+    assert within["commit"].attributes["db.system.name"] == "sqlite"
+
+
+def test_logs_carry_trace_and_order_ids(stack: Runtime, capfd: pytest.CaptureFixture[str]) -> None:
+    """A line about a rejected order names it, its trace and its span, as JSON."""
+    post("sync-inventory", "/admin/fail", {"enabled": True})
+    try:
+        with pytest.raises(LabError) as rejected:
+            post("sync-order", "/order", {"item": "salad", "quantity": 1})
+    finally:
+        post("sync-inventory", "/admin/reset", {})
+    order_id = re.findall(r"[0-9a-f]{8}-[0-9a-f-]{27}", str(rejected.value))[0]
+    stack.logs("sync-order", lines=50)
+    lines = [line[line.index("{") :] for line in capfd.readouterr().out.splitlines() if order_id in line]
+    [line] = [line for line in map(json.loads, lines) if line["event"] == "order rejected"]
+    assert (line["service"], line["order_id"]) == ("sync-order", order_id)
+    tags = json.dumps({"campus.order.id": order_id})
+    trace = awaited(lambda: search("sync-order", tags=tags), lambda _trace: None, "the rejected order's trace")
+    assert trace.trace_id == line["trace_id"]
+    assert line["span_id"] in {span.span_id for span in trace.spans}
 
 
 def test_orders_go_on_without_jaeger(stack: Runtime) -> None:
