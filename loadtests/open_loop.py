@@ -41,6 +41,9 @@ EXIT_INVALID = 3
 
 # Time for the plan to reach every worker before the first request is due.
 LEAD_SECONDS = 0.5
+# How long to wait for the start file, and how long between two looks.
+START_LIMIT_SECONDS = 120.0
+START_LOOK_SECONDS = 0.05
 # Answers that are not in by the request timeout and this are given up.
 GRACE_SECONDS = 3.0
 # Restocking is one small request.
@@ -305,7 +308,7 @@ def plan(environment: Environment) -> Run:
     workers: list[str | None] = [None]
     if isinstance(runner, MasterRunner):
         workers = [node.id for node in runner.clients.ready + runner.clients.running + runner.clients.spawning]
-    start_at = max(settings.start_at, time.time() + LEAD_SECONDS)
+    start_at = appointed(settings, user.model)
     for part, worker in enumerate(workers):
         shared = {"settings": settings.model_dump(mode="json"), "host": host, "start_at": start_at}
         tell(runner, Word.PLAN, shared | {"part": part, "parts": len(workers)}, worker)
@@ -322,6 +325,23 @@ def plan(environment: Environment) -> Run:
         started_at=start_at,
         deadline=start_at + settings.seconds + settings.timeout + 2 * GRACE_SECONDS,
     )
+
+
+def appointed(settings: LoadSettings, model: str) -> float:
+    """When the schedule starts, in Unix seconds: at once, or when the start file says, once it does.
+
+    Raises:
+        LoadTestError: The start file did not come.
+    """
+    if not settings.start_file:
+        return time.time() + LEAD_SECONDS
+    file = Path(settings.start_file)
+    file.with_name(f"{file.name}.{model}").touch()
+    for _ in range(round(START_LIMIT_SECONDS / START_LOOK_SECONDS)):
+        if file.exists():
+            return float(file.read_text())
+        gevent.sleep(START_LOOK_SECONDS)
+    raise LoadTestError(f"{file} did not come within {START_LIMIT_SECONDS:g} s: start the load without --start-file.")
 
 
 def reach(host: str) -> None:

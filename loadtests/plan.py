@@ -35,7 +35,9 @@ class LoadSettings(BaseModel, frozen=True, extra="forbid"):
         pattern=r"^$|^(\d+(\.\d+)?:\d+(\.\d+)?)(,\d+(\.\d+)?:\d+(\.\d+)?)*$",
         description="Stretches SECONDS:RATE,… in place of rate and duration; constant or poisson",
     )
-    start_at: float = Field(0.0, ge=0, description="Unix time of the schedule's start; 0: at once")
+    start_file: str = Field(
+        "", description="File that will hold the Unix time of the start; FILE.MODEL is made when all is ready for it"
+    )
     seed: int = Field(1, ge=0, description="Seed of the schedule: the same seed gives the same arrivals")
     item: str = Field("burger", min_length=1, description="Item to order")
     quantity: int = Field(1, ge=1, le=1000, description="Units in each order")

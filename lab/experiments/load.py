@@ -14,9 +14,13 @@ from lab.errors import LabError
 from lab.experiments.definition import Experiment
 from lab.paths import CHECKOUT
 from lab.stack import Model
+from lab.waiting import wait_until
 
-LEAD = 6.0
-"""Seconds from starting the processes to the first arrival: Locust takes 2 to 4 s to start, more when three do."""
+READY_LIMIT = 60.0
+"""Seconds in which every generator is ready: Locust takes 2 to 4 s to start, more when three do on a busy machine."""
+
+LEAD = 1.0
+"""Seconds from the last generator being ready to the first arrival."""
 
 LATE_MAX = 0.5
 """Seconds by which the 99th percentile of requests may start late: the generators share the machine with the stack."""
@@ -36,26 +40,46 @@ class Load:
 
     @classmethod
     def begin(cls, experiment: Experiment, models: Sequence[Model], seed: int, folder: Path) -> "Load":
-        """Start the generators; nothing arrives before `starts_at`.
+        """Start the generators and wait until all are ready; nothing arrives before `starts_at`.
 
         Args:
             experiment: Its phases say the rates.
             models: Who gets load, each the same.
             seed: Of the arrival times.
             folder: Where Locust's CSV files, summaries and logs go, one set per model.
+
+        Raises:
+            LabError: A generator did not start.
         """
-        starts_at = time.time() + LEAD
+        start = folder / "start"
         profile = ",".join(f"{phase.seconds:g}:{phase.rate:g}" for phase in experiment.phases if phase.seconds)
         options = {
             "--schedule": experiment.schedule,
             "--phases": profile,
             "--seed": str(seed),
-            "--start-at": f"{starts_at:.3f}",
+            "--start-file": str(start),
             "--restock": "0",
             "--max-lag": f"{LATE_MAX:g}",
         }
-        running = {model: _generator(model, options, folder) for model in models}
-        return cls(starts_at, running, folder)
+        load = cls(0.0, {model: _generator(model, options, folder) for model in models}, folder)
+        try:
+            wait_until(lambda: load._unready(start), limit=READY_LIMIT, what="The load's start", interval=0.1)
+        except LabError:
+            load.stop()
+            raise
+        load.starts_at = time.time() + LEAD
+        # Renamed into place, so that no generator reads half a number.
+        start.with_suffix(".new").write_text(f"{load.starts_at:.3f}")
+        start.with_suffix(".new").rename(start)
+        return load
+
+    def _unready(self, start: Path) -> str | None:
+        for model, process in self._running.items():
+            if process.poll() is not None:
+                raise LabError(f"The load of {model} failed; see {self._log(model)}.")
+            if not start.with_name(f"{start.name}.{model}").exists():
+                return f"{model} is not ready"
+        return None
 
     def end(self, *, limit: float = 45.0) -> dict[str, dict[str, Any]]:
         """Wait for the generators' end and return their summaries by model.
