@@ -53,15 +53,15 @@ def main() -> int:
         perform("purge async", runtime)
         perform("purge streaming", runtime)
     perform("replay", runtime)
-    out.print("| |" + "|".join(f" {model} | of none " for model in MODELS) + "|")
-    out.print("|---|" + "---:|---:|" * len(MODELS))
+    out.print("| |" + "|".join(f" {model} | of none " for model in MODELS) + "|", soft_wrap=True)
+    out.print("|---|" + "---:|---:|" * len(MODELS), soft_wrap=True)
     for setting in SETTINGS:
         cells = []
         for model in MODELS:
             rate = statistics.median(rates[setting, model])
             ratios = [a / b for a, b in zip(rates[setting, model], rates["no telemetry", model], strict=True)]
             cells.append(f" {rate:,.0f} | {statistics.median(ratios):.0%} ")
-        out.print(f"| {setting} |" + "|".join(cells) + "|")
+        out.print(f"| {setting} |" + "|".join(cells) + "|", soft_wrap=True)
     return 0
 
 
