@@ -47,6 +47,22 @@ _outcomes = sa.Table(
     sa.Column("orders", sa.BigInteger, nullable=False),
 )
 
+# Built once: building a statement costs more than running it.
+_KNOWN = sa.select(_reservations).where(
+    sa.or_(
+        _reservations.c.order_id.in_(sa.bindparam("orders", expanding=True)),
+        _reservations.c.message_id.in_(sa.bindparam("messages", expanding=True)),
+    )
+)
+_RECORD = sa.insert(_reservations)
+_TALLY = (
+    sa.update(_outcomes)
+    .where(_outcomes.c.outcome == sa.bindparam("of"))
+    .values(orders=_outcomes.c.orders + sa.bindparam("more"))
+)
+_SHELVES = sa.select(_shelves).with_for_update()
+_PUT_BACK = sa.update(_shelves).where(_shelves.c.item == sa.bindparam("of"))
+
 
 class Inventory:
     """Stock and the reservations on it; each order is decided once, whatever is asked how often.
@@ -199,15 +215,10 @@ def _decide(stock: Stock, order: OrderPlaced, now: float) -> InventoryDecided:
 
 def _decided(connection: sa.Connection, orders: Sequence[OrderPlaced]) -> dict[str, InventoryDecided]:
     """Earlier decisions on any of `orders`, by order id and by message id."""
-    query = sa.select(_reservations).where(
-        sa.or_(
-            _reservations.c.order_id.in_([order.order_id for order in orders]),
-            _reservations.c.message_id.in_([order.message_id for order in orders]),
-        )
-    )
     wanted = {order.order_id: order for order in orders}
+    ids = {"orders": list(wanted), "messages": [order.message_id for order in orders]}
     known: dict[str, InventoryDecided] = {}
-    for row in connection.execute(query):
+    for row in connection.execute(_KNOWN, ids):
         item, quantity = row.item, row.quantity
         if item is None:
             item, quantity = wanted[row.order_id].item, wanted[row.order_id].quantity
@@ -233,25 +244,20 @@ def _record(
         }
         for decision in fresh
     ]
-    connection.execute(sa.insert(_reservations), rows)
+    connection.execute(_RECORD, rows)
     _put_back(connection, stock)
-    tally = sa.update(_outcomes).where(_outcomes.c.outcome == sa.bindparam("of"))
     counts = Counter(decision.outcome.value for decision in fresh)
-    connection.execute(
-        tally.values(orders=_outcomes.c.orders + sa.bindparam("more")),
-        [{"of": outcome, "more": count} for outcome, count in counts.items()],
-    )
+    connection.execute(_TALLY, [{"of": outcome, "more": count} for outcome, count in counts.items()])
 
 
 def _stock(connection: sa.Connection) -> Stock:
     # One writer per inventory, so what is read here is still true when it is put back.
-    rows = connection.execute(sa.select(_shelves).with_for_update())
+    rows = connection.execute(_SHELVES)
     return Stock({row.item: Shelf(row.left, row.reserved, row.received) for row in rows})
 
 
 def _put_back(connection: sa.Connection, stock: Stock) -> None:
-    change = sa.update(_shelves).where(_shelves.c.item == sa.bindparam("of"))
-    connection.execute(change, [{"of": item, **asdict(shelf)} for item, shelf in stock.shelves.items()])
+    connection.execute(_PUT_BACK, [{"of": item, **asdict(shelf)} for item, shelf in stock.shelves.items()])
 
 
 def _left(stock: Stock) -> dict[str, int]:

@@ -33,6 +33,7 @@ class Notifications:
     def __init__(self, chassis: Chassis) -> None:
         self._store = chassis.store
         self._metrics = chassis.metrics
+        self._insert = chassis.store.insert_new(_notifications)
 
     async def send(self, about: Sequence[tuple[str, str, str]]) -> None:
         """Notify of each (order_id, status, item) that was not notified of before, all in one transaction.
@@ -44,7 +45,7 @@ class Notifications:
         rows = [
             {"order_id": order_id, "status": status, "item": item, "timestamp": now} for order_id, status, item in about
         ]
-        insert = self._store.insert_new(_notifications)
+        insert = self._insert
         sent = await self._store.write(lambda connection: connection.execute(insert, rows).rowcount)
         self._metrics.notified(sent)
         if sent < len(rows):

@@ -47,6 +47,10 @@ _ANSWER = (
         status=sa.case((_orders.c.status == OrderStatus.PLACED, sa.bindparam("to")), else_=_orders.c.status),
     )
 )
+_WAITING = sa.select(_orders.c.order_id, _orders.c.timestamp).where(
+    _orders.c.order_id.in_(sa.bindparam("orders", expanding=True)),
+    _orders.c.status.in_([OrderStatus.PLACED, OrderStatus.REJECTED]),
+)
 _SETTLE = (
     sa.update(_orders)
     .where(_orders.c.order_id == sa.bindparam("of"))
@@ -109,11 +113,8 @@ class OrderBook:
 
         def work(connection: sa.Connection) -> list[tuple[InventoryDecided, float]]:
             wanted = {event.order_id: event for event in events}
-            waiting = sa.select(_orders.c.order_id, _orders.c.timestamp).where(
-                _orders.c.order_id.in_(list(wanted)),
-                _orders.c.status.in_([OrderStatus.PLACED, OrderStatus.REJECTED]),
-            )
-            settled = [(wanted[row.order_id], row.timestamp) for row in connection.execute(waiting)]
+            waiting = connection.execute(_WAITING, {"orders": list(wanted)})
+            settled = [(wanted[row.order_id], row.timestamp) for row in waiting]
             if settled:
                 rows = [
                     {"of": event.order_id, "to": event.outcome.value, "why": event.reason} for event, _placed in settled

@@ -54,6 +54,7 @@ class Store:
 
     def __init__(self, url: str, tables: sa.MetaData) -> None:
         self._url = sa.make_url(url)
+        self._attributes = {"db.system.name": self._url.get_backend_name()}
         self._tables = tables
         self._engine: sa.Engine | None = None
         self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
@@ -153,10 +154,6 @@ class Store:
     @property
     def _place(self) -> str:
         return self._url.render_as_string(hide_password=True)
-
-    @property
-    def _attributes(self) -> Mapping[str, str]:
-        return {"db.system.name": self._url.get_backend_name()}
 
     def _write_groups(self) -> None:
         # No span of a request may be current here: the writer works for many at once.

@@ -310,6 +310,7 @@ class Consumer(Background, Generic[T]):
                 # A few batches ahead: what a client holds back is memory, and is no longer the log's.
                 "queued.min.messages": 4 * self._settings.kafka_batch,
                 "fetch.message.max.bytes": 131_072,
+                "fetch.queue.backoff.ms": 5,
                 "reconnect.backoff.max.ms": 1000,
                 "log_level": 2,
             }
