@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from lab.commands.parts import Runtime
 from lab.console import out, say
 from lab.experiments import samples
 from lab.experiments.conditions import conditions as read_conditions
@@ -24,8 +25,6 @@ from lab.stack import MODELS
 
 DEMO = ("latency", "burst", "lag")
 """The three experiments of the main job."""
-
-Runtime = Annotated[str | None, typer.Option("--runtime", help="native, or whatever LAB_RUNTIME says.")]
 
 
 def run(  # noqa: PLR0917 - each is a command-line option

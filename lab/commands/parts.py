@@ -12,7 +12,12 @@ from lab.console import out, say
 from lab.runtime.base import PartStatus
 from lab.runtime.choose import choose
 
-Runtime = Annotated[str | None, typer.Option("--runtime", help="native, or whatever LAB_RUNTIME says.")]
+Runtime = Annotated[
+    str | None,
+    typer.Option(
+        "--runtime", help="compose or native; else LAB_RUNTIME, else what runs, else compose where it can be had."
+    ),
+]
 Part = Annotated[str, typer.Argument(help="A service, broker or tool as `lab status` names it.")]
 
 

@@ -272,6 +272,10 @@ class NativeRuntime:
 
         wait_until(still_there, limit=10, what=f"The end of {part}", interval=0.05)
 
+    def is_running(self) -> bool:
+        """Whether the supervisor of the stack's parts runs."""
+        return self.supervisor.is_running()
+
     def resident_memory(self) -> int:
         """Resident bytes of the supervisor and all below it."""
         pidfile = self.supervisor.run / "supervisord.pid"
