@@ -14,7 +14,7 @@ RUNTIMES: dict[str, Callable[[Stack], Runtime]] = {"compose": ComposeRuntime, "n
 
 
 def choose(name: str | None = None) -> Runtime:
-    """The runtime of that name, else of `LAB_RUNTIME`, else the one that runs, else compose if it can be had, or native.
+    """The runtime of that name or of `LAB_RUNTIME`; else the one that runs, else compose if it can be had, else native.
 
     One that nobody named is said on standard error, with the reason.
 
