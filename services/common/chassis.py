@@ -1,6 +1,7 @@
 """What every service runs on: its settings, store, metrics, faults and health, and the FastAPI app over them."""
 
 import asyncio
+import gc
 import logging
 import os
 import socket
@@ -184,6 +185,8 @@ def serve(service: Service, create_app: Callable[[Settings], FastAPI]) -> None:
     configure_logs(settings.log_format, service)
     # A failed start ends in the sentence that _lifespan logs; the server would add the traceback.
     logging.getLogger("uvicorn.error").addFilter(lambda record: not record.getMessage().startswith("Traceback"))
+    # Reference counts free what an order leaves behind; a search for cycles at the usual rate costs a tenth of it.
+    gc.set_threshold(20_000, 20, 100)
     uvicorn.run(
         create_app(settings),
         host=settings.host,

@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import sqlalchemy as sa
 from fastapi import APIRouter
@@ -104,31 +104,14 @@ class Inventory:
         Raises:
             StoreUnavailable: Nothing was decided.
         """
-        now = time.time()
-
-        def work(connection: sa.Connection) -> tuple[list[InventoryDecided], list[InventoryDecided], Stock]:
-            known = _decided(connection, orders)
-            stock = _stock(connection)
-            decisions: list[InventoryDecided] = []
-            fresh: list[InventoryDecided] = []
-            for order in orders:
-                decision = known.get(order.order_id) or known.get(order.message_id)
-                if decision is None:
-                    decision = _decide(stock, order, now)
-                    known[order.order_id] = known[order.message_id] = decision
-                    fresh.append(decision)
-                decisions.append(decision)
-            if fresh:
-                _record(connection, fresh, stock, {order.order_id: order.message_id for order in orders})
-            return decisions, fresh, stock
-
-        decisions, fresh, stock = await self._store.write(work)
-        for outcome, count in Counter(decision.outcome for decision in fresh).items():
+        results = await self._store.write_all(_decide_all, orders)
+        for outcome, count in Counter(one.decision.outcome for one in results if one.fresh).items():
             self._metrics.outcomes(outcome, count)
-        if len(fresh) < len(decisions):
-            self._metrics.duplicates(len(decisions) - len(fresh))
-        self._show(stock)
-        return decisions
+        if repeated := sum(not one.fresh for one in results):
+            self._metrics.duplicates(repeated)
+        if results:
+            self._show(results[-1].stock)
+        return [one.decision for one in results]
 
     async def release(self, order_id: str) -> ReservationStatus:
         """Give back what the order holds, if it holds any; an order released before it is reserved stays refused.
@@ -196,20 +179,39 @@ class Inventory:
         return await self._store.read(lambda connection: {row.outcome: row.orders for row in connection.execute(query)})
 
     def _show(self, stock: Stock) -> None:
-        for item, shelf in stock.shelves.items():
-            for state, units in asdict(shelf).items():
-                self._metrics.stock(item, state, units)
+        self._metrics.stock(stock.shelves)
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """A decision, whether it was made just now, and the stock after all that was decided with it."""
+
+    decision: InventoryDecided
+    fresh: bool
+    stock: Stock
+
+
+def _decide_all(connection: sa.Connection, orders: Sequence[OrderPlaced]) -> list[_Result]:
+    now = time.time()
+    known = _decided(connection, orders)
+    stock = _stock(connection)
+    fresh: list[tuple[OrderPlaced, InventoryDecided]] = []
+    results: list[_Result] = []
+    for order in orders:
+        decision = known.get(order.order_id) or known.get(order.message_id)
+        results.append(_Result(decision or _decide(stock, order, now), decision is None, stock))
+        if decision is None:
+            decision = known[order.order_id] = known[order.message_id] = results[-1].decision
+            fresh.append((order, decision))
+    if fresh:
+        _record(connection, fresh, stock)
+    return results
 
 
 def _decide(stock: Stock, order: OrderPlaced, now: float) -> InventoryDecided:
     refusal = stock.reserve(order.item, order.quantity)
     return InventoryDecided(
-        order.order_id,
-        f"{order.order_id}.decided",
-        order.item,
-        order.quantity,
-        now,
-        refusal and refusal.value,
+        order.order_id, f"{order.order_id}.decided", order.item, order.quantity, now, refusal and refusal.value
     )
 
 
@@ -229,24 +231,22 @@ def _decided(connection: sa.Connection, orders: Sequence[OrderPlaced]) -> dict[s
     return known
 
 
-def _record(
-    connection: sa.Connection, fresh: Sequence[InventoryDecided], stock: Stock, message_ids: dict[str, str]
-) -> None:
+def _record(connection: sa.Connection, fresh: Sequence[tuple[OrderPlaced, InventoryDecided]], stock: Stock) -> None:
     rows = [
         {
             "order_id": decision.order_id,
-            "message_id": message_ids[decision.order_id],
+            "message_id": order.message_id,
             "item": decision.item,
             "quantity": decision.quantity,
             "status": decision.outcome.value,
             "reason": decision.reason,
             "timestamp": decision.timestamp,
         }
-        for decision in fresh
+        for order, decision in fresh
     ]
     connection.execute(_RECORD, rows)
     _put_back(connection, stock)
-    counts = Counter(decision.outcome.value for decision in fresh)
+    counts = Counter(decision.outcome.value for _order, decision in fresh)
     connection.execute(_TALLY, [{"of": outcome, "more": count} for outcome, count in counts.items()])
 
 

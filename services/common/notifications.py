@@ -1,8 +1,8 @@
 """Notifications: who was told that an order is ready, each order once."""
 
 import time
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Query
@@ -33,7 +33,7 @@ class Notifications:
     def __init__(self, chassis: Chassis) -> None:
         self._store = chassis.store
         self._metrics = chassis.metrics
-        self._insert = chassis.store.insert_new(_notifications)
+        self._insert = chassis.store.insert_new(_notifications).returning(_notifications.c.order_id)
 
     async def send(self, about: Sequence[tuple[str, str, str]]) -> None:
         """Notify of each (order_id, status, item) that was not notified of before, all in one transaction.
@@ -45,11 +45,19 @@ class Notifications:
         rows = [
             {"order_id": order_id, "status": status, "item": item, "timestamp": now} for order_id, status, item in about
         ]
-        insert = self._insert
-        sent = await self._store.write(lambda connection: connection.execute(insert, rows).rowcount)
+        sent = sum(await self._store.write_all(self._add, rows))
         self._metrics.notified(sent)
         if sent < len(rows):
             self._metrics.duplicates(len(rows) - sent)
+
+    def _add(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> list[bool]:
+        """Write what is new, and say of each row whether it was."""
+        added = set(connection.scalars(self._insert, rows))
+        new = []
+        for row in rows:
+            new.append(row["order_id"] in added)
+            added.discard(row["order_id"])
+        return new
 
     async def list(self, limit: int, order_id: str | None) -> list[dict[str, object]]:
         """Up to `limit` notifications, newest first; with an `order_id` that order's only."""

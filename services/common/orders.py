@@ -1,7 +1,7 @@
 """The order book: every order a customer placed, in the store of its order service."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +57,8 @@ _SETTLE = (
     .values(status=sa.bindparam("to"), reason=sa.bindparam("why"))
 )
 
+Row = Mapping[str, Any]
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -92,7 +94,7 @@ class OrderBook:
             }
             for order in orders
         ]
-        await self._store.insert(_ADD, rows)
+        await self._store.write_all(_add, rows)
 
     async def reopen(self, order_id: str) -> None:
         """Let an order that was rejected be placed again."""
@@ -102,7 +104,7 @@ class OrderBook:
     async def answered(self, orders: Sequence[Order], answer: int | None, reason: str | None = None) -> None:
         """Write each order's status and the reply to its client; a decision that came meanwhile is kept."""
         rows = [{"of": order.order_id, "to": order.status.value, "answer": answer, "why": reason} for order in orders]
-        await self._store.write(lambda connection: connection.execute(_ANSWER, rows))
+        await self._store.write_all(_answer, rows)
 
     async def settle(self, events: Sequence[InventoryDecided]) -> int:
         """Give orders the outcome that inventory decided, each once.
@@ -170,6 +172,16 @@ class OrderBook:
             .order_by(_orders.c.seq)
         )
         return [_order(row) for row in await self._store.read(lambda connection: connection.execute(query).all())]
+
+
+def _add(connection: sa.Connection, rows: Sequence[Row]) -> Sequence[Row]:
+    connection.execute(_ADD, rows)
+    return rows
+
+
+def _answer(connection: sa.Connection, rows: Sequence[Row]) -> Sequence[Row]:
+    connection.execute(_ANSWER, rows)
+    return rows
 
 
 def _order(row: Any) -> Order:

@@ -9,9 +9,9 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +24,10 @@ from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 from services.common.errors import StoreUnavailable
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 Work = Callable[[sa.Connection], T]
+BatchWork = Callable[[sa.Connection, Sequence[Item]], Sequence[T]]
+"""Work on items in their sequence, with a result for each."""
 
 _GROUP_MAX = 256
 
@@ -33,12 +36,11 @@ _tracer = trace.get_tracer("campus.store")
 
 @dataclass(slots=True)
 class _Request:
-    """A piece of work waiting for the writer, and where its result goes."""
+    """Items waiting for the writer, what it shall do with them, and where the results go."""
 
-    work: Work[Any] | None
-    insert: sa.Insert | None
-    rows: Sequence[Mapping[str, Any]]
-    done: asyncio.Future[Any]
+    work: BatchWork[Any, Any]
+    items: Sequence[Any]
+    done: asyncio.Future[Sequence[Any]]
     loop: asyncio.AbstractEventLoop
 
 
@@ -113,23 +115,32 @@ class Store:
         Raises:
             StoreUnavailable: The database cannot be written.
         """
-        result: T = await self._queued(work, None, ())
+        result: T
+        [result] = await self.write_all(_one_by_one, [work])
         return result
 
-    async def insert(self, insert: sa.Insert, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Insert `rows`; requests that insert by the same statement object become one statement.
+    async def write_all(self, work: BatchWork[Item, T], items: Sequence[Item]) -> Sequence[T]:
+        """Do `work` on `items` in a transaction and return a result for each once that is committed.
+
+        Requests with equal `work` that wait together become one call of it over the items of all, as if all had
+        been asked for at once: a statement over many rows costs little more than over one. What else `write` says
+        holds here too.
 
         Raises:
             StoreUnavailable: The database cannot be written.
         """
-        await self._queued(None, insert, rows)
-
-    async def _queued(self, work: Work[Any] | None, insert: sa.Insert | None, rows: Sequence[Mapping[str, Any]]) -> Any:
         loop = asyncio.get_running_loop()
-        request = _Request(work, insert, rows, loop.create_future(), loop)
-        with _tracer.start_as_current_span("commit", kind=trace.SpanKind.CLIENT, attributes=self._attributes):
+        request = _Request(work, items, loop.create_future(), loop)
+        # Nothing happens below it, so it need not be current, which is dearer than the span.
+        span = _tracer.start_span("commit", kind=trace.SpanKind.CLIENT, attributes=self._attributes)
+        try:
             self._requests.put(request)
             return await request.done
+        except Exception as error:
+            span.set_status(trace.StatusCode.ERROR, str(error))
+            raise
+        finally:
+            span.end()
 
     async def read(self, work: Work[T]) -> T:
         """Run `work`, which only reads, and return its result.
@@ -185,15 +196,14 @@ class Store:
             self._broken = None
             _answer(group, results)
 
-    def _in_one_transaction(self, group: Sequence[_Request]) -> list[Any]:
-        results: list[Any] = []
+    def _in_one_transaction(self, group: Sequence[_Request]) -> list[Sequence[Any]]:
+        answers: list[Sequence[Any]] = []
         with self.engine.begin() as connection:
-            for insert, requests in groupby(group, key=lambda request: request.insert):
+            for work, requests in groupby(group, key=lambda request: request.work):
                 alike = list(requests)
-                if insert is not None:
-                    connection.execute(insert, [row for request in alike for row in request.rows])
-                results += [request.work and request.work(connection) for request in alike]
-        return results
+                results = iter(work(connection, [item for request in alike for item in request.items]))
+                answers += [list(islice(results, len(request.items))) for request in alike]
+        return answers
 
     def _mapped(self, run: Callable[[], T]) -> T:
         """The one place where a database's errors become ours."""
@@ -201,6 +211,10 @@ class Store:
             return run()
         except (OperationalError, InterfaceError) as error:
             raise StoreUnavailable(f"{self._place}: {error.orig}") from error
+
+
+def _one_by_one(connection: sa.Connection, pieces: Sequence[Work[Any]]) -> list[Any]:
+    return [piece(connection) for piece in pieces]
 
 
 def _answer(group: Sequence[_Request], results: Sequence[Any]) -> None:

@@ -6,8 +6,8 @@ start, at 0, so that a difference of two readings never meets an absent series.
 
 import logging
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from dataclasses import replace as copy_with
 from typing import Any
 from wsgiref.simple_server import WSGIServer
@@ -15,6 +15,7 @@ from wsgiref.simple_server import WSGIServer
 import structlog
 from opentelemetry import metrics, trace
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
@@ -30,6 +31,7 @@ from prometheus_client.process_collector import ProcessCollector
 from services.common.errors import Rejection
 from services.common.settings import Service
 from services.domain.orders import OrderStatus
+from services.domain.stock import Shelf
 
 BUCKETS = (
     *(0.001, 0.002, 0.003, 0.005, 0.0075),
@@ -131,8 +133,11 @@ class Metrics:
         )
         self._notified = meter.create_counter("campus_notifications_sent", description="Customers notified, each once")
         self._faults = meter.create_gauge("campus_fault_active", description="1 while a fault is injected")
-        self._stock = meter.create_gauge(
-            "campus_stock_units", description="Units of an item: left, reserved, ever received"
+        self._shelves: Mapping[str, Shelf] = {}
+        meter.create_observable_gauge(
+            "campus_stock_units",
+            [self._observe_stock],
+            description="Units of an item: left, reserved, ever received",
         )
         self._analysed = meter.create_gauge("campus_analytics_events", description="Events in the analytics view")
         self._accept_seconds = meter.create_histogram(
@@ -208,9 +213,14 @@ class Metrics:
         """Say whether a fault is injected into this service."""
         self._faults.set(int(active), {"service": self._service.name, "fault": fault})
 
-    def stock(self, item: str, state: str, units: int) -> None:
-        """Say how many units of an item are `left`, `reserved` or ever `received`."""
-        self._stock.set(units, self._model | {"item": item, "state": state})
+    def stock(self, shelves: Mapping[str, Shelf]) -> None:
+        """Say what is on the shelf of each item, from now on."""
+        self._shelves = shelves
+
+    def _observe_stock(self, _options: CallbackOptions) -> Iterable[Observation]:
+        for item, shelf in self._shelves.items():
+            for state, units in asdict(shelf).items():
+                yield Observation(units, self._model | {"item": item, "state": state})
 
 
 def configure_logs(log_format: str, service: Service) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import httpx
+import orjson
 from httpx_aiohttp import HttpxAiohttpClient
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
@@ -12,9 +13,11 @@ from opentelemetry.metrics import NoOpMeterProvider
 from services.common.errors import PeerRefused, PeerTimeout, PeerUnreachable
 from services.common.settings import Settings
 
+_JSON = {"content-type": "application/json"}
+
 
 @contextmanager
-def _ours(peer: str) -> Iterator[None]:
+def _ours(peer: httpx.URL) -> Iterator[None]:
     """The one place where httpx's errors become ours."""
     try:
         yield
@@ -38,6 +41,10 @@ class Peers:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._client: httpx.AsyncClient | None = None
+        self._reserve = httpx.URL(f"{settings.sync_inventory_url}/reserve")
+        self._release = httpx.URL(f"{settings.sync_inventory_url}/release")
+        self._send = httpx.URL(f"{settings.sync_notification_url}/send")
+        self._limits = {"timeout": httpx.Timeout(settings.sync_timeout).as_dict()}
 
     async def start(self) -> None:
         """Open the client."""
@@ -64,32 +71,35 @@ class Peers:
             PeerUnreachable: It cannot be reached or fails.
         """
         body = {"order_id": order_id, "item": item, "quantity": quantity}
-        await self._post(self._settings.sync_inventory_url, "/reserve", body)
+        await self._post(self._reserve, body)
 
     async def release(self, order_id: str) -> None:
         """Have the inventory give back what an order may hold; raises as `reserve` does."""
-        await self._post(self._settings.sync_inventory_url, "/release", {"order_id": order_id})
+        await self._post(self._release, {"order_id": order_id})
 
     async def send(self, order_id: str, status: str, item: str) -> None:
         """Have the notification service tell the customer; raises as `reserve` does."""
         body = {"order_id": order_id, "status": status, "item": item}
-        await self._post(self._settings.sync_notification_url, "/send", body)
+        await self._post(self._send, body)
 
-    async def _post(self, url: str, path: str, body: Mapping[str, object]) -> None:
+    async def _post(self, peer: httpx.URL, body: Mapping[str, object]) -> None:
         if self._client is None:
             raise PeerUnreachable("the HTTP client is not open")
-        peer = f"{url}{path}"
         with _ours(peer):
             # aiohttp's limits are per operation; an order's is for the whole exchange.
             try:
                 async with asyncio.timeout(self._settings.sync_timeout):
-                    reply = await self._client.post(peer, json=body)
+                    reply = await self._client.send(self._request(peer, body))
             except TimeoutError as error:
                 raise httpx.ReadTimeout(str(error)) from error
         if reply.status_code in (404, 409, 422):
             raise PeerRefused(_reason(reply))
         if not reply.is_success:
             raise PeerUnreachable(f"{peer} answered {reply.status_code}")
+
+    def _request(self, url: httpx.URL, body: Mapping[str, object]) -> httpx.Request:
+        # Built here, for `AsyncClient.post` merges URLs, headers and cookies anew at a fifth of a call's cost.
+        return httpx.Request("POST", url, headers=_JSON, content=orjson.dumps(body), extensions=self._limits)
 
 
 def _reason(reply: httpx.Response) -> str:
