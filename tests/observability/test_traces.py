@@ -122,6 +122,17 @@ def test_messages_carry_the_conventions_attributes(stack: Runtime) -> None:
         assert {span.attributes["campus.order.id"] for span in consumers} == {order["order_id"]}
 
 
+def test_requests_carry_the_conventions_attributes(stack: Runtime) -> None:
+    """Spans of requests have the attributes of the stable HTTP conventions, at both ends."""
+    both = {"http.request.method", "http.response.status_code"}
+    wanted = {"server": both | {"http.route", "url.path"}, "client": both | {"url.full", "server.address"}}
+    order = post("sync-order", "/order", {"item": "salad", "quantity": 1})
+    trace = _trace_of("sync", order["order_id"], "sync-order")
+    requests = [span for span in trace.spans if "http.request.method" in span.attributes]
+    assert sorted(span.kind for span in requests) == ["client"] * 2 + ["server"] * 3
+    assert all(wanted[span.kind] <= span.attributes.keys() for span in requests)
+
+
 @pytest.mark.parametrize(("model", "source"), [("async", "inventory_queue"), ("streaming", "order-events")])
 def test_a_batch_links_to_each_message(model: str, source: str, stack: Runtime) -> None:
     """Orders that wait for inventory are worked on as a batch: its span links to the send span of each."""
