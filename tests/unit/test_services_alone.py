@@ -9,7 +9,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import ClassVar
 from unittest.mock import patch
 
 import httpx
@@ -85,12 +88,12 @@ def _environment(data: Path, **settings: str) -> dict[str, str]:
 
 
 @contextmanager
-def _running(service: Service, data: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def _running(service: Service, data: Path, **settings: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """The service as a process of its own, and its address, once it answers; ended with the block."""
     port, metrics_port = _free_port(), _free_port()
     process = subprocess.Popen(  # noqa: S603
         [sys.executable, "-m", service.module],
-        env=_environment(data, LAB_PORT=str(port), LAB_METRICS_PORT=str(metrics_port)),
+        env=_environment(data, LAB_PORT=str(port), LAB_METRICS_PORT=str(metrics_port), **settings),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -288,3 +291,49 @@ def test_a_broken_database_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "sync-order.db").write_bytes(b"this is no database" * 1000)
     ports = {"LAB_PORT": str(_free_port()), "LAB_METRICS_PORT": str(_free_port())}
     assert "sync-order.db" in _ends(stack().service("sync-order"), tmp_path, **ports)
+
+
+class _Peer(BaseHTTPRequestHandler):
+    """An inventory and notification service that agrees to everything; `seen` has the traceparent of each call."""
+
+    seen: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        """Note the call and agree."""
+        self.rfile.read(int(self.headers["content-length"]))
+        self.seen.append(self.headers["traceparent"])
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.parametrize(
+    ("sampler", "fewest", "most"),
+    # A tenth of 200 is from 1 to 50 but once in some hundred million runs.
+    [("parentbased_always_on", 200, 200), ("parentbased_traceidratio", 1, 50), ("parentbased_always_off", 0, 0)],
+)
+def test_the_sampler_is_the_users(tmp_path: Path, sampler: str, fewest: int, most: int) -> None:
+    """OTEL_TRACES_SAMPLER says which orders are traced, and every service that an order reaches is told."""
+    _Peer.seen.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Peer) as peer:
+        Thread(target=peer.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{peer.server_port}"
+        settings = {
+            "SYNC_INVENTORY_URL": url,
+            "SYNC_NOTIFICATION_URL": url,
+            "LAB_TRACES": "on",
+            "OTEL_TRACES_SAMPLER": sampler,
+            "OTEL_TRACES_SAMPLER_ARG": "0.1",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{_free_port()}",
+        }
+        order = next(service for service in SERVICES if service.name == ORDER.name)
+        with _running(order, tmp_path, **settings) as (_process, address), httpx.Client(trust_env=False) as client:
+            for _ in range(200):
+                client.post(f"{address}/order", json={"item": "pizza", "quantity": 1}).raise_for_status()
+        peer.shutdown()
+    orders = {parent.split("-")[1]: parent.split("-")[3] for parent in _Peer.seen}
+    assert (len(orders), len(_Peer.seen)) == (200, 400)
+    assert fewest <= sum(int(flags, 16) & 1 for flags in orders.values()) <= most
