@@ -409,9 +409,9 @@ class Consumer(Background, Generic[T]):
 
     async def _set_aside(self, record: kafka.Message, reason: str, error: str) -> None:
         await self._producer.publish([self._dead_letter(record, reason, error)])
+        self._metrics.dead_lettered(reason)
 
     def _dead_letter(self, record: kafka.Message, reason: str, error: str) -> Outgoing:
-        self._metrics.dead_lettered(reason)
         where = {
             "topic": record.topic() or "",
             "partition": str(record.partition()),
@@ -448,7 +448,7 @@ class TransactionalConsumer(Consumer[T]):
         super().__init__(chassis, group, reads, handle, producer)
         self._into = into
         self._transactions: kafka.Producer | None = None
-        self._letters: list[Outgoing] = []
+        self._letters: list[tuple[str, Outgoing]] = []
 
     def _open(self) -> kafka.Consumer:
         self._letters = []
@@ -470,11 +470,15 @@ class TransactionalConsumer(Consumer[T]):
         return Outgoing.of(self._into, event, context)
 
     async def _set_aside(self, record: kafka.Message, reason: str, error: str) -> None:
-        self._letters.append(self._dead_letter(record, reason, error))
+        self._letters.append((reason, self._dead_letter(record, reason, error)))
 
     async def _commit(self, consumer: kafka.Consumer, offsets: Offsets, outgoing: Sequence[Outgoing]) -> None:
         letters, self._letters = self._letters, []
-        await self._blocking(self._transact, consumer, self._with_ends(offsets), [*outgoing, *letters])
+        produced = [*outgoing, *(letter for _reason, letter in letters)]
+        await self._blocking(self._transact, consumer, self._with_ends(offsets), produced)
+        # Not before: what an aborted transaction produced nobody sees, and its records are read again.
+        for reason, _letter in letters:
+            self._metrics.dead_lettered(reason)
 
     def _transact(self, consumer: kafka.Consumer, offsets: Offsets, outgoing: Sequence[Outgoing]) -> None:
         producer = self._transactions
