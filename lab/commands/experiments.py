@@ -19,7 +19,6 @@ from lab.experiments.runner import Result, Runner
 from lab.experiments.runs import as_data, new_folder, save
 from lab.experiments.show import conclusions, side_by_side, together
 from lab.prometheus import of_stack
-from lab.runtime.base import Runtime as AnyRuntime
 from lab.runtime.choose import choose
 from lab.stack import MODELS
 
@@ -44,8 +43,9 @@ def run(  # noqa: PLR0917 - each is a command-line option
         return
     wanted = [load(name) for name in experiments]
     chosen = choose(runtime)
+    runner = Runner(chosen, of_stack(), say)
     results = [
-        _run(chosen, experiment.name, variant, seed + repeat)
+        _run(runner, experiment.name, variant, seed + repeat)
         for experiment in wanted
         for repeat in range(repeats)
         for variant in (experiment.variants if controls else ("as it is",))
@@ -90,7 +90,8 @@ def demo(runtime: Runtime = None) -> None:
     chosen.up()
     up = time.monotonic() - began
     try:
-        results = [_run(chosen, name, "as it is", seed=1) for name in DEMO]
+        runner = Runner(chosen, of_stack(), say)
+        results = [_run(runner, name, "as it is", seed=1) for name in DEMO]
         memory = chosen.resident_memory()
     finally:
         if not ran_before:
@@ -105,14 +106,12 @@ def demo(runtime: Runtime = None) -> None:
         raise typer.Exit(1)
 
 
-def _run(runtime: AnyRuntime, name: str, variant: Variant, seed: int) -> Result:
-    prometheus = of_stack()
-    runner = Runner(runtime, prometheus, say)
+def _run(runner: Runner, name: str, variant: Variant, seed: int) -> Result:
     folder = new_folder(name)
-    before = read_conditions(runtime)
+    before = read_conditions(runner.runtime)
     result = runner.run(load(name), variant, seed=seed, folder=folder)
     save(result, folder, before)
-    samples.save(samples.sample(prometheus, *result.spans[RUN], result.experiment.models), folder)
+    samples.save(samples.sample(runner.prometheus, *result.spans[RUN], result.experiment.models), folder)
     say(f"{name}, {variant}: {'as claimed' if result.holds else 'NOT as claimed'}; saved in {folder}")
     return result
 

@@ -2,11 +2,11 @@
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from string import Template
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -18,6 +18,9 @@ _MEASURES = FILES / "measures.toml"
 
 RUN = "run"
 """The phase that is the whole experiment."""
+
+STEP, KNEE, LAST = "step", "knee", "last"
+"""The phases of an experiment in steps: each step while it is judged, the highest that was kept, and the last one."""
 
 _TERM = re.compile(r"(?P<measure>[a-z]\w*)\[(?P<phase>[a-z]\w*)(?:, *(?P<model>sync|async|streaming))?\]")
 _COMPARISON = re.compile(r"^(?P<operator>>=|<=|==|>|<) (?P<bound>-?\d+(\.\d+)?)$")
@@ -33,7 +36,8 @@ class Measure(_Strict):
     Attributes:
         title: What it is, for a table's row.
         unit: Its unit.
-        promql: The expression, with $model, $from and $to (Unix seconds) and $seconds (a duration).
+        promql: The expression, with $model, $from and $to (Unix seconds), $seconds (a duration) and $rate (the orders
+            per second that are offered).
     """
 
     title: str
@@ -72,23 +76,20 @@ class Phase(_Strict):
         return self
 
 
-class Claim(_Strict):
-    """A sentence that the figures confirm or refute.
+Rate = Annotated[float, Field(gt=0, le=20_000)]
+"""Orders per second."""
+
+
+class Check(_Strict):
+    """A comparison that figures satisfy or not.
 
     Attributes:
-        text: The sentence.
-        model: The model it is about, which is also what `measure[phase]` means in `value`.
         value: Arithmetic over measures, as in `accept_p50[slow] - accept_p50[before]`.
         holds: The comparison that makes it true, as in ">= 1.5".
-        control: Where it must fail: in the run without the cause, in the sabotaged run, or, in the same run, for
-            another model.
     """
 
-    text: str
-    model: Model
     value: str
     holds: Annotated[str, Field(pattern=_COMPARISON.pattern)]
-    control: Literal["without cause", "sabotaged", "sync", "async", "streaming"] = "without cause"
 
     def true_of(self, value: float) -> bool:
         """Whether the comparison holds; never of NaN."""
@@ -103,6 +104,70 @@ class Claim(_Strict):
             "<": value < bound,
         }[match["operator"]]
 
+    def known(self, phases: set[str]) -> None:
+        """Make sure that it is about measures and phases that there are.
+
+        Raises:
+            ValueError: It is not.
+        """
+        found = list(_TERM.finditer(self.value))
+        if not found:
+            raise ValueError(f"{self.value!r} names no measure[phase]")
+        for term in found:
+            _known(term["measure"], term["phase"], phases)
+
+
+class Kept(Check):
+    """Something that is true of a step that a model keeps.
+
+    Attributes:
+        title: What its value is, for a table and a plot.
+        unit: The value's unit.
+    """
+
+    title: str
+    unit: str
+
+
+class Steps(_Strict):
+    """Rates that are tried one after the other, each on a quiet system, one model at a time, until one is not kept.
+
+    Attributes:
+        rates: Orders per second, ascending.
+        seconds: How long each lasts.
+        kept: What is true of a step that the model keeps; `measure[step]` is that of the step.
+        without_cause: The rates of the control, which every model keeps.
+    """
+
+    rates: tuple[Rate, ...] = Field(min_length=2)
+    seconds: float = Field(gt=0, le=60)
+    kept: tuple[Kept, ...] = Field(min_length=1)
+    without_cause: tuple[Rate, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _ascend(self) -> "Steps":
+        for rates in (self.rates, self.without_cause):
+            if list(rates) != sorted(set(rates)):
+                raise ValueError("the rates of the steps do not ascend")
+        for check in self.kept:
+            check.known({STEP})
+        return self
+
+
+class Claim(Check):
+    """A sentence that the figures confirm or refute.
+
+    Attributes:
+        text: The sentence.
+        model: The model it is about, which is also what `measure[phase]` means in `value`.
+        control: Where it must fail: in the run without the cause, in the sabotaged run, or, in the same run, for
+            another model.
+    """
+
+    text: str
+    model: Model
+    control: Literal["without cause", "sabotaged", "sync", "async", "streaming"] = "without cause"
+
 
 class Row(_Strict):
     """A line of the table that sets the models side by side: one measure in one phase."""
@@ -113,7 +178,7 @@ class Row(_Strict):
 
 
 class Experiment(_Strict):
-    """A question, how it is put to the system, and what is claimed about the answer."""
+    """A question, how it is put to the system, in phases or in steps, and what is claimed about the answer."""
 
     name: str
     title: str
@@ -121,19 +186,18 @@ class Experiment(_Strict):
     models: tuple[Model, ...] = MODELS
     schedule: Literal["constant", "poisson"] = "constant"
     stock: int = Field(1_000_000, ge=0)
-    phases: tuple[Phase, ...]
+    phases: tuple[Phase, ...] = ()
+    steps: Steps | None = None
     claims: tuple[Claim, ...]
     table: tuple[Row, ...]
 
     @model_validator(mode="after")
     def _names(self) -> "Experiment":
-        phases = {RUN, *(phase.name for phase in self.phases)}
+        if bool(self.phases) == bool(self.steps):
+            raise ValueError("it needs either `phases` or `steps`")
+        phases = {RUN, *(phase.name for phase in self.phases)} | ({KNEE, LAST} if self.steps else set())
         for claim in self.claims:
-            terms = list(_TERM.finditer(claim.value))
-            if not terms:
-                raise ValueError(f"{claim.value!r} names no measure[phase]")
-            for term in terms:
-                _known(term["measure"], term["phase"], phases)
+            claim.known(phases)
         for row in self.table:
             _known(row.measure, row.phase, phases)
         return self
@@ -143,11 +207,19 @@ class Experiment(_Strict):
         """How long orders arrive."""
         return sum(phase.seconds or 0 for phase in self.phases if phase.rate)
 
+    @property
+    def peak_rate(self) -> float:
+        """The most orders per second that have to arrive, all models together; steps are a search and demand none."""
+        return max((phase.rate for phase in self.phases), default=0) * len(self.models)
+
     def variant(self, variant: "Variant") -> "Experiment":
         """The experiment with the actions that belong to a variant alone."""
         left_out = {"as it is": {"sabotage"}, "without cause": {"cause", "sabotage"}, "sabotaged": set[str]()}[variant]
         phases = tuple(phase.model_copy(update=dict.fromkeys(left_out, ())) for phase in self.phases)
-        return self.model_copy(update={"phases": phases})
+        steps = self.steps
+        if steps and "cause" in left_out:
+            steps = steps.model_copy(update={"rates": steps.without_cause})
+        return self.model_copy(update={"phases": phases, "steps": steps})
 
     @property
     def variants(self) -> tuple["Variant", ...]:
@@ -167,25 +239,42 @@ def _known(measure: str, phase: str, phases: set[str]) -> None:
         raise ValueError(f"there is no phase {phase!r}")
 
 
-Spans = Mapping[str, tuple[float, float]]
-"""From when to when each phase ran, in Unix seconds."""
+class Stretch(NamedTuple):
+    """From when to when a phase ran, in Unix seconds, and how many orders per second were offered to each model."""
+
+    start: float
+    end: float
+    rate: float = 0.0
 
 
-def measured(measure: str, model: str, span: tuple[float, float]) -> str:
-    """The PromQL of a measure for a model over a span of time."""
-    start, end = span
-    return (
-        Template(measures()[measure].promql)
-        .substitute(
-            {"model": model, "from": f"{start:.3f}", "to": f"{end:.3f}", "seconds": f"{max(1, round(end - start))}s"}
-        )
-        .replace(f"({end:.3f} - {start:.3f})", f"{end - start:.3f}")
-    )
+def measured(measure: str, model: str, stretch: Stretch) -> str:
+    """The PromQL of a measure for a model over a stretch of time."""
+    start, end, rate = stretch
+    values = {
+        "model": model,
+        "from": f"{start:.3f}",
+        "to": f"{end:.3f}",
+        "seconds": f"{max(1, round(end - start))}s",
+        "rate": f"{rate:g}",
+    }
+    promql = Template(measures()[measure].promql).substitute(values)
+    return promql.replace(f"({end:.3f} - {start:.3f})", f"{end - start:.3f}")
 
 
-def claimed(value: str, model: str, spans: Spans) -> str:
-    """The one PromQL expression of a claim's value."""
-    return _TERM.sub(lambda term: f"({measured(term['measure'], term['model'] or model, spans[term['phase']])})", value)
+def claimed(value: str, model: str, stretch: Callable[[str, str], Stretch]) -> str:
+    """The one PromQL expression of a claim's value.
+
+    Args:
+        value: Arithmetic over measures.
+        model: The model it is about.
+        stretch: When a phase (the first argument) ran for a model (the second).
+    """
+
+    def expression(term: re.Match[str]) -> str:
+        of = term["model"] or model
+        return f"({measured(term['measure'], of, stretch(term['phase'], of))})"
+
+    return _TERM.sub(expression, value)
 
 
 def terms(value: str) -> set[str]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from lab.errors import LabError
-from lab.experiments.definition import Experiment
 from lab.paths import CHECKOUT
 from lab.stack import Model
 from lab.waiting import wait_until
@@ -39,27 +38,37 @@ class Load:
     _folder: Path
 
     @classmethod
-    def begin(cls, experiment: Experiment, models: Sequence[Model], seed: int, folder: Path) -> "Load":
+    def begin(
+        cls,
+        stretches: Sequence[tuple[float, float]],
+        schedule: str,
+        models: Sequence[Model],
+        seed: int,
+        folder: Path,
+        *,
+        late_max: float = LATE_MAX,
+    ) -> "Load":
         """Start the generators and wait until all are ready; nothing arrives before `starts_at`.
 
         Args:
-            experiment: Its phases say the rates.
+            stretches: Seconds and orders per second of each stretch of the schedule.
+            schedule: How arrivals lie within a stretch: constant or poisson.
             models: Who gets load, each the same.
             seed: Of the arrival times.
+            late_max: Seconds by which the 99th percentile of requests may start late.
             folder: Where Locust's CSV files, summaries and logs go, one set per model.
 
         Raises:
             LabError: A generator did not start.
         """
         start = folder / "start"
-        profile = ",".join(f"{phase.seconds:g}:{phase.rate:g}" for phase in experiment.phases if phase.seconds)
         options = {
-            "--schedule": experiment.schedule,
-            "--phases": profile,
+            "--schedule": schedule,
+            "--phases": ",".join(f"{seconds:g}:{rate:g}" for seconds, rate in stretches),
             "--seed": str(seed),
             "--start-file": str(start),
             "--restock": "0",
-            "--max-lag": f"{LATE_MAX:g}",
+            "--max-lag": f"{late_max:g}",
         }
         load = cls(0.0, {model: _generator(model, options, folder) for model in models}, folder)
         try:

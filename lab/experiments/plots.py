@@ -126,6 +126,34 @@ def plot_distribution(samples: Samples, name: str, *, key: str) -> str | None:
         return _svg(figure, key)
 
 
+def plot_steps(figures: Mapping[str, Points], bound: float, *, unit: str, key: str) -> str | None:
+    """A figure of each step against the rate that was offered, by model, with the bound of a step that is kept, dashed.
+
+    Args:
+        figures: Pairs of orders per second and the figure, by model.
+        bound: What the figure of a kept step does not cross.
+        unit: "s" draws a logarithmic axis of times.
+        key: What tells the plot from the others of its page.
+
+    Returns:
+        The SVG; None without a step.
+    """
+    values = [value for points in figures.values() for _, value in points]
+    if not values:
+        return None
+    with mpl.rc_context(_STYLE):
+        figure, axes = _canvas(2.9)
+        axes.axhline(bound, linestyle="--", linewidth=1, color=_COLOURS["fault"])
+        for model, points in figures.items():
+            axes.plot(*zip(*points, strict=True), "o-", markersize=4, color=_COLOURS[model], label=model)
+        _scale(axes, unit, [*values, bound])
+        axes.set_ylabel("")
+        axes.set_xlim(left=0)
+        axes.set_xlabel("orders offered per second")
+        _legend(axes)
+        return _svg(figure, key)
+
+
 def plot_comparison(estimates: Mapping[str, Estimate], *, unit: str, key: str) -> str | None:
     """One measure side by side: each run a small dot, the median a large one, its interval a line; None if all NaN."""
     rows = {model: estimates[model] for model in MODELS if model in estimates}

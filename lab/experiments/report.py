@@ -123,7 +123,8 @@ def _alike(data: Mapping[str, Any]) -> str:
     asked = [(claim["text"], claim["value"], claim["holds"], claim["control"]) for claim in data["claims"]]
     rows = [(figure["measure"], figure["phase"]) for figure in data["figures"]]
     return json.dumps(
-        [asked, rows, data.get("phases"), data.get("stock"), {**conditions, "services": services}], sort_keys=True
+        [asked, rows, data.get("phases"), data.get("steps"), data.get("stock"), {**conditions, "services": services}],
+        sort_keys=True,
     )
 
 
@@ -141,7 +142,8 @@ def _section(group: Sequence[Saved], left_out: int, key: str) -> dict[str, Any]:
         "left_out": left_out,
         "claims": [_claim(judged, index, valid) for index, judged in enumerate(judge([run.data for run in group]))],
         "figures": _figures(as_it_is, key),
-        "plots": _plots(newest, key),
+        "plots": [*_step_plots(newest, key), *_plots(newest, key)],
+        "tried": _tried(newest),
         "newest": newest.folder,
         "runs": [_run(run) for run in group],
         "phases": _phases(newest),
@@ -260,6 +262,48 @@ def _plots(run: Saved, key: str) -> list[dict[str, Any]]:
     return [one for one in drawn if one["svg"]]
 
 
+def _step_plots(run: Saved, key: str) -> list[dict[str, Any]]:
+    """What each step of a run was judged by, against its rate."""
+    drawn = []
+    for index, check in enumerate((run.data.get("steps") or {}).get("kept", ())):
+        figures: dict[str, list[tuple[float, float]]] = {}
+        queries = []
+        for step in run.data["tried"]:
+            if step["checks"] and not step["bounded"] and step["checks"][index]["measured"] is not None:
+                figures.setdefault(step["model"], []).append((step["rate"], step["checks"][index]["measured"]))
+                queries.append(step["checks"][index]["promql"])
+        bound = float(check["holds"].split()[1])
+        svg = plots.plot_steps(figures, bound, unit=check["unit"], key=f"{key}-k{index}")
+        about = (
+            f"By the rate offered; a step that is kept has {_wanted(check['holds'], check['unit'])}, the dashed line."
+        )
+        drawn.append({"title": f"{check['title']}, by step", "about": about, "svg": _svg(svg), "promql": queries})
+    return [one for one in drawn if one["svg"]]
+
+
+def _tried(run: Saved) -> list[dict[str, Any]]:
+    """Each step of a run, with what it was judged by and how the generator did."""
+    return [
+        {
+            "model": step["model"],
+            "rate": number(step["rate"]),
+            "checks": [
+                {
+                    "title": check["title"],
+                    "wanted": _wanted(check["holds"], check["unit"]),
+                    "shown": "no sample" if check["measured"] is None else quantity(check["measured"], check["unit"]),
+                }
+                for check in step["checks"]
+            ],
+            "late": duration(step["load"]["dispatch_lag"]["p99"]) if step["load"] else "",
+            "says": step["bounded"] or ("kept" if step["kept"] else "not kept"),
+            "kept": step["kept"],
+            "traces": _traces(step["model"], step["start"], step["end"]) if step["load"] else None,
+        }
+        for step in run.data.get("tried", ())
+    ]
+
+
 def _svg(svg: str | None) -> Markup | None:
     return None if svg is None else Markup(svg)  # noqa: S704 - drawn here, by Matplotlib, which escapes its texts
 
@@ -274,6 +318,7 @@ def _run(run: Saved) -> dict[str, Any]:
         "began": f"{began:%Y-%m-%d %H:%M:%S} UTC" if began else "",
         "invalid": data["invalid"],
         "holds": data["holds"],
+        "calibrated": (data.get("calibration") or {}).get("rate"),
         "load": [
             {
                 "model": model,

@@ -1,5 +1,6 @@
 """Runs an experiment: the stack made ready, phase after phase, everything put back."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,8 +10,22 @@ from typing import Any
 
 from lab.errors import LabError
 from lab.experiments import actions
-from lab.experiments.definition import RUN, Claim, Experiment, Phase, Row, Variant, claimed, measured
+from lab.experiments.calibration import Calibration, calibrate
+from lab.experiments.definition import (
+    KNEE,
+    LAST,
+    RUN,
+    Claim,
+    Experiment,
+    Phase,
+    Row,
+    Stretch,
+    Variant,
+    claimed,
+    measured,
+)
 from lab.experiments.load import Load
+from lab.experiments.steps import Climb, Step, unfound
 from lab.http import get, post
 from lab.prometheus import Prometheus
 from lab.runtime.base import Runtime
@@ -60,10 +75,12 @@ class Result:
     """What one run of one variant showed.
 
     Attributes:
-        spans: From when to when each phase ran.
+        spans: From when to when each phase ran; in an experiment in steps, each model's turn.
+        tried: The rates that were tried, where the experiment has steps.
         findings: Every claim.
         figures: Every row of the table.
         load: The generators' own summaries, by model.
+        calibration: What the generator can do on this machine.
         invalid: Why the run proves nothing, or None.
     """
 
@@ -74,12 +91,22 @@ class Result:
     findings: list[Finding] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
     load: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tried: list[Step] = field(default_factory=list)
+    calibration: Calibration | None = None
     invalid: str | None = None
 
     @property
     def holds(self) -> bool:
         """Whether each claim is as it must be in this variant: true as it is, false where its control says so."""
         return self.invalid is None and not self.wrong
+
+    def stretch(self, phase: str, model: str) -> Stretch:
+        """When a phase ran for a model."""
+        if phase not in (KNEE, LAST):
+            rates = {one.name: one.rate for one in self.experiment.phases}
+            return Stretch(*self.spans[phase], rates.get(phase, 0.0))
+        done = [step for step in self.tried if step.model == model and not step.bounded]
+        return (done if phase == LAST else [step for step in done if step.kept])[-1].stretch
 
     @property
     def wrong(self) -> list[Finding]:
@@ -99,9 +126,10 @@ class Runner:
     """
 
     def __init__(self, runtime: Runtime, prometheus: Prometheus, say: Say) -> None:
-        self._runtime = runtime
-        self._prometheus = prometheus
+        self.runtime = runtime
+        self.prometheus = prometheus
         self._say = say
+        self._calibration: Calibration | None = None
 
     def run(self, experiment: Experiment, variant: Variant, *, seed: int, folder: Path) -> Result:
         """Run one variant and measure; the stack is as before afterwards, whatever happens.
@@ -118,21 +146,57 @@ class Runner:
         result = Result(experiment, variant, seed)
         varied = experiment.variant(variant)
         with self._ready(varied):
-            began = self._prometheus.now()
-            load = Load.begin(varied, varied.models, seed, folder) if varied.loaded_seconds else None
-            try:
-                self._phases(varied, result, began, load)
-                result.load = load.end() if load else {}
-                late = [
-                    f"{model}: {summary['reason']}" for model, summary in result.load.items() if not summary["valid"]
-                ]
-                result.invalid = result.invalid or "; ".join(late) or None
-            finally:
-                if load is not None:
-                    load.stop()
-            result.spans[RUN] = began, self._prometheus.now()
-            self._judge(result)
+            if varied.steps or varied.peak_rate:
+                result.calibration = self._calibrated(varied)
+            began = self.prometheus.now()
+            if varied.steps and result.calibration:
+                self._climb(varied, result, result.calibration, folder)
+            else:
+                self._loaded(varied, result, began, folder)
+            result.spans[RUN] = began, self.prometheus.now()
+            if varied.steps and result.invalid:
+                result.findings = [Finding(claim, "", math.nan, true=False) for claim in experiment.claims]
+                result.figures = [Figure(row, {}, {}) for row in experiment.table]
+            else:
+                self._judge(result)
         return result
+
+    def _calibrated(self, experiment: Experiment) -> Calibration:
+        """What the generator can do here, measured once for all runs; refuses an experiment that wants more."""
+        if self._calibration is None:
+            self._say("Calibrating the load generator")
+            self._calibration = calibrate()
+        if experiment.peak_rate > self._calibration.rate:
+            raise LabError(
+                f"The load generator starts {self._calibration.rate:g} orders/s on time on this machine, and "
+                f"{experiment.name} wants {experiment.peak_rate:g}: stop other work here and try again."
+            )
+        return self._calibration
+
+    def _loaded(self, experiment: Experiment, result: Result, began: float, folder: Path) -> None:
+        stretches = [(phase.seconds, phase.rate) for phase in experiment.phases if phase.seconds]
+        load = (
+            Load.begin(stretches, experiment.schedule, experiment.models, result.seed, folder)
+            if experiment.peak_rate
+            else None
+        )
+        try:
+            self._phases(experiment, result, began, load)
+            result.load = load.end() if load else {}
+            late = [f"{model}: {summary['reason']}" for model, summary in result.load.items() if not summary["valid"]]
+            result.invalid = result.invalid or "; ".join(late) or None
+        finally:
+            if load is not None:
+                load.stop()
+
+    def _climb(self, experiment: Experiment, result: Result, calibration: Calibration, folder: Path) -> None:
+        about = f"{experiment.name}, {result.variant}"
+        climb = Climb(self.prometheus, lambda text: self._say(f"{about}: {text}"), calibration)
+        for model in experiment.models:
+            turn = time.time()
+            result.tried += climb.up(experiment, model, seed=result.seed, folder=folder)
+            result.spans[model] = turn, self.prometheus.now()
+        result.invalid = "; ".join(unfound(result.tried)) or None
 
     def _phases(self, experiment: Experiment, result: Result, began: float, load: Load | None) -> None:
         due = load.starts_at if load else time.time()
@@ -150,20 +214,22 @@ class Runner:
                 _wait_for(due)
             for action in phase.sabotage:
                 self._perform(action, experiment)
-            end = self._prometheus.now() if not phase.rate else time.time()
+            end = self.prometheus.now() if not phase.rate else time.time()
             result.spans[phase.name] = start, end
 
     def _until(self, phase: Phase, experiment: Experiment, result: Result, began: float, start: float) -> None:
         limit = min(phase.limit, SABOTAGED_LIMIT) if result.variant == "sabotaged" else phase.limit
         # What the last scrape before the phase's actions says must not end it.
-        self._prometheus.now()
+        self.prometheus.now()
 
         def unmet() -> str | None:
             now = time.time()
-            spans = {**result.spans, phase.name: (start, now), RUN: (began, now)}
+            running = {phase.name: Stretch(start, now), RUN: Stretch(began, now)}
             for model in experiment.models:
-                value = claimed(phase.until or "", model, spans)
-                if not self._prometheus.vector(value):
+                value = claimed(
+                    phase.until or "", model, lambda name, of: running.get(name) or result.stretch(name, of)
+                )
+                if not self.prometheus.vector(value):
                     return f"{phase.until} is not true of {model} yet"
             return None
 
@@ -176,22 +242,22 @@ class Runner:
     def _perform(self, action: str, experiment: Experiment) -> None:
         concerned = [action.format(model=model) for model in experiment.models] if "{model}" in action else [action]
         for one in concerned:
-            actions.perform(one, self._runtime)
+            actions.perform(one, self.runtime)
 
     def _judge(self, result: Result) -> None:
         for claim in result.experiment.claims:
-            promql = claimed(claim.value, claim.model, result.spans)
-            value = self._prometheus.value(promql)
+            promql = claimed(claim.value, claim.model, result.stretch)
+            value = self.prometheus.value(promql)
             finding = Finding(claim, promql, value, claim.true_of(value))
             if claim.control in result.experiment.models and result.variant == "as it is":
-                other = claimed(claim.value, claim.control, result.spans)
-                shown = self._prometheus.value(other)
+                other = claimed(claim.value, claim.control, result.stretch)
+                shown = self.prometheus.value(other)
                 finding = Finding(claim, promql, value, claim.true_of(value), other, shown, claim.true_of(shown))
             result.findings.append(finding)
         for row in result.experiment.table:
             models = [model for model in row.models if model in result.experiment.models]
-            promql_of = {model: measured(row.measure, model, result.spans[row.phase]) for model in models}
-            values = {model: self._prometheus.value(promql) for model, promql in promql_of.items()}
+            promql_of = {model: measured(row.measure, model, result.stretch(row.phase, model)) for model in models}
+            values = {model: self.prometheus.value(promql) for model, promql in promql_of.items()}
             result.figures.append(Figure(row, promql_of, values))
 
     @contextmanager
@@ -209,22 +275,22 @@ class Runner:
             self._put_right()
             if any(phase.sabotage for phase in experiment.phases) and "streaming" in experiment.models:
                 # What was thrown away is in the analytics view still, but no longer in the log that it is a view of.
-                actions.perform("replay", self._runtime)
+                actions.perform("replay", self.runtime)
             for service, stock in before.items():
                 for item, quantity in stock.items():
                     post(service, "/admin/restock", {"item": item, "quantity": quantity})
 
     def _put_right(self) -> None:
-        for part in self._runtime.status():
+        for part in self.runtime.status():
             if part.pid is None:
-                self._runtime.start(part.name)
+                self.runtime.start(part.name)
         for service in stack().services:
             post(service.name, "/admin/reset", {})
         wait_until(self._busy, limit=60, what="Quiet in the queues", interval=0.5, hint="see `lab status`")
 
     def _busy(self) -> str | None:
         waiting = 'sum(rabbitmq_queue_messages{queue!="dlq_queue"}) + sum(kafka_consumer_group_lag)'
-        value = self._prometheus.value(waiting)
+        value = self.prometheus.value(waiting)
         return None if value == 0 else f"{value:g} messages wait"
 
 

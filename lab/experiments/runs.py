@@ -10,6 +10,7 @@ from typing import Any
 from lab.errors import LabError
 from lab.experiments.definition import measures
 from lab.experiments.runner import Finding, Result
+from lab.experiments.steps import Step
 from lab.paths import home
 
 RESULT = "result.json"
@@ -75,7 +76,10 @@ def as_data(result: Result, conditions: dict[str, Any]) -> dict[str, Any]:
             }
             for figure in result.figures
         ],
+        "steps": result.experiment.steps and result.experiment.steps.model_dump(),
+        "tried": [_step(result, step) for step in result.tried],
         "load": result.load,
+        "calibration": None if result.calibration is None else result.calibration.model_dump(),
         "conditions": conditions,
     }
 
@@ -89,6 +93,23 @@ def _claim(finding: Finding) -> dict[str, Any]:
         "control_measured": _number(finding.control_value),
         "control_true": finding.control_true,
         "control_promql": finding.control_promql,
+    }
+
+
+def _step(result: Result, step: Step) -> dict[str, Any]:
+    checks = result.experiment.steps.kept if result.experiment.steps and step.values else ()
+    return {
+        "model": step.model,
+        "rate": step.stretch.rate,
+        "start": step.stretch.start,
+        "end": step.stretch.end,
+        "kept": step.kept,
+        "bounded": step.bounded,
+        "checks": [
+            {**check.model_dump(), "measured": _number(value), "true": check.true_of(value), "promql": promql}
+            for check, value, promql in zip(checks, step.values, step.promql, strict=True)
+        ],
+        "load": step.load,
     }
 
 
