@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +33,7 @@ from lab.runtime.base import Runtime
 from lab.stack import Model, stack
 from lab.waiting import wait_until
 
-SABOTAGED_LIMIT = 8.0
+SABOTAGED_LIMIT = 5.0
 """Seconds to wait for what a sabotaged run will never reach."""
 
 Say = Callable[[str], None]
@@ -241,8 +242,9 @@ class Runner:
 
     def _perform(self, action: str, experiment: Experiment) -> None:
         concerned = [action.format(model=model) for model in experiment.models] if "{model}" in action else [action]
-        for one in concerned:
-            actions.perform(one, self.runtime)
+        # All models meet it at the same moment.
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda one: actions.perform(one, self.runtime), concerned))
 
     def _judge(self, result: Result) -> None:
         for claim in result.experiment.claims:
