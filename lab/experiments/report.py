@@ -18,6 +18,7 @@ from lab.experiments.fairness import differences, settings_of
 from lab.experiments.runs import saved
 from lab.experiments.statistics import Estimate, Judgement, Verdict, estimate, judge
 from lab.experiments.wording import absent, duration, interval, number, quantity
+from lab.experiments.wording import phase as phase_name
 from lab.stack import MODELS, stack
 
 TRACES_SHOWN = 20
@@ -142,7 +143,8 @@ def _section(group: Sequence[Saved], left_out: int, key: str) -> dict[str, Any]:
         "left_out": left_out,
         "claims": [_claim(judged, index, valid) for index, judged in enumerate(judge([run.data for run in group]))],
         "figures": _figures(as_it_is, key),
-        "plots": [*_step_plots(newest, key), *_plots(newest, key)],
+        "plots": _plots(newest, key),
+        "step_plots": _step_plots(newest, key),
         "tried": _tried(newest),
         "newest": newest.folder,
         "runs": [_run(run) for run in group],
@@ -234,7 +236,8 @@ def _figures(runs: Sequence[Saved], key: str) -> list[dict[str, Any]]:
             {
                 "title": figure["title"],
                 "unit": unit,
-                "phase": "the whole run" if figure["phase"] == RUN else f"phase: {figure['phase'].replace('_', ' ')}",
+                "phase": ("phase: " if figure["phase"] in runs[-1].data["spans"].keys() - {RUN} else "")
+                + phase_name(figure["phase"]),
                 "shown": {model: _shown(one, unit) for model, one in estimates.items()},
                 "svg": _svg(plots.plot_comparison(estimates, unit=unit, key=f"{key}-f{index}")),
                 "queries": [
@@ -277,7 +280,7 @@ def _step_plots(run: Saved, key: str) -> list[dict[str, Any]]:
         about = (
             f"By the rate offered; a step that is kept has {_wanted(check['holds'], check['unit'])}, the dashed line."
         )
-        drawn.append({"title": f"{check['title']}, by step", "about": about, "svg": _svg(svg), "promql": queries})
+        drawn.append({"title": check["title"], "about": about, "svg": _svg(svg), "promql": queries})
     return [one for one in drawn if one["svg"]]
 
 
@@ -347,7 +350,7 @@ def _phases(run: Saved) -> list[dict[str, Any]]:
         cause = phase.get("cause", ()) if run.data["variant"] != "without cause" else ()
         shown.append(
             {
-                "name": "the whole run" if name == RUN else name.replace("_", " "),
+                "name": phase_name(name),
                 "start": f"{start - spans[RUN][0]:.1f}" if RUN in spans else "",
                 "seconds": f"{end - start:.1f}",
                 "rate": number(phase.get("rate", 0)) if phase else "",

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from lab.experiments.definition import RUN, measures
 from lab.experiments.runner import Figure, Finding, Result
-from lab.experiments.wording import absent, interval, number
+from lab.experiments.wording import absent, interval, number, phase
 from lab.stack import MODELS
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def side_by_side(results: Sequence[Result]) -> Table:
         table.add_row(f"[bold]{result.experiment.title}[/]")
         for row, figure in enumerate(result.figures):
             measure = measures()[figure.row.measure]
-            when = "" if figure.row.phase == RUN else f", {figure.row.phase.replace('_', ' ')}"
+            when = "" if figure.row.phase == RUN else f", {phase(figure.row.phase)}"
             table.add_row(
                 f"  {measure.title}{when}",
                 *[_value(figure, model) for model in MODELS],

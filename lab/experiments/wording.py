@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+from lab.experiments.definition import KNEE, LAST, RUN
+
 
 def duration(seconds: float) -> str:
     """A time as people write it: "5 ms", "2 s"."""
@@ -32,3 +34,11 @@ def absent(values: Sequence[float]) -> str | None:
     """How many runs have no figure, or None where all have one."""
     count = sum(map(math.isnan, values))
     return f"{count} of {len(values)} without a figure" if count else None
+
+
+_PHASES = {RUN: "the whole run", KNEE: "the highest step kept", LAST: "the last step"}
+
+
+def phase(name: str) -> str:
+    """A phase as people call it."""
+    return _PHASES.get(name, name.replace("_", " "))
