@@ -12,8 +12,10 @@ from typer.testing import CliRunner
 
 from lab.cli import app
 from lab.experiments import report, runs, samples
-from lab.experiments.definition import RUN, Experiment, Variant, claimed, load, measured
+from lab.experiments.calibration import Calibration
+from lab.experiments.definition import RUN, Experiment, Stretch, Variant, claimed, load, measured
 from lab.experiments.runner import Figure, Finding, Result
+from lab.experiments.steps import Step
 from lab.prometheus import Prometheus
 from lab.stack import stack
 
@@ -237,3 +239,44 @@ def test_the_command_writes_the_page_where_told(
     wrong = CliRunner().invoke(app, ["report", "elsewhere"])
     assert wrong.exit_code == 1
     assert "No saved run is named 'elsewhere'" in wrong.output
+
+
+def climbed(*, knee: float, bounded: str | None = None) -> Result:
+    """A run of the capacity experiment in which each model keeps what is up to its knee."""
+    experiment = load("capacity")
+    made = Result(experiment, "as it is", 1, calibration=Calibration(rate=4000, max_lag=0.05, levels=()))
+    for turn, model in enumerate(experiment.models):
+        began = BEGAN + 100 * turn
+        made.spans[model] = began, began + 100
+        for rate in (100.0, 200.0):
+            values = (1.0, 0.02) if rate <= knee else (0.5, 3.0)
+            late = {"dispatch_lag": {"p99": 0.002}}
+            stretch = Stretch(began + rate / 10, began + rate / 10 + 8, rate)
+            why = bounded if rate > knee else None
+            made.tried.append(Step(model, stretch, ("up", "up"), values, rate <= knee, why, late))
+    made.spans[RUN] = BEGAN, BEGAN + 300
+    made.findings = [Finding(claim, "up", 100.0, claim.true_of(100.0)) for claim in experiment.claims]
+    made.figures = [Figure(row, dict.fromkeys(row.models, "up"), {}) for row in experiment.table]
+    return made
+
+
+def test_steps_are_shown_with_what_they_were_judged_by(home: Path) -> None:
+    """Each step has a row with its rate and its verdict, each check a plot, and the calibrated rate is told."""
+    keep(climbed(knee=100))
+    text = html.unescape(report.page(report.chosen([])))
+    rows = re.findall(r">(kept|not kept)</td>", text)
+    assert rows == ["kept", "not kept"] * 3
+    assert text.count("orders offered per second</text>") == 2
+    assert "starts 4,000 orders/s on time here" in text
+
+
+def test_a_search_that_the_generator_ended_leaves_older_runs_on_the_page(home: Path) -> None:
+    """An invalid run in steps stands in the same group as the valid one before it, and is left out of the figures."""
+    keep(climbed(knee=100))
+    ended = climbed(knee=100, bounded="the generator did not")
+    ended.invalid = "async: its knee is 100 orders/s or more"
+    name = keep(ended)
+    text = html.unescape(report.page(report.chosen([])))
+    assert "invalid, left out: async: its knee is 100 orders/s or more" in text
+    assert name in text
+    assert text.count("✓ true") == 3
