@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 import pika
 from opentelemetry.context import Context
 from pika.adapters.asyncio_connection import AsyncioConnection
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.channel import Channel
 from pika.exceptions import AMQPError
 
@@ -88,7 +89,7 @@ class Connection(Background):
                 self._error, pause = None, RECONNECT_FIRST
                 _log.info("connected", connection=self.name)
                 self._error = f"the connection to RabbitMQ is lost: {await lost}"
-            except (AMQPError, OSError) as error:
+            except (AMQPError, AMQPConnectorException, OSError) as error:
                 self._error = f"RabbitMQ cannot be reached: {str(error) or repr(error)}"
             finally:
                 if self.channel is not None:

@@ -293,6 +293,20 @@ def test_a_broken_database_is_one_sentence(tmp_path: Path) -> None:
     assert "sync-order.db" in _ends(stack().service("sync-order"), tmp_path, **ports)
 
 
+def test_a_broker_without_an_address_is_tried_again(tmp_path: Path) -> None:
+    """A host name that nobody resolves, as a stopped container's, is a broker that cannot be reached yet."""
+    inventory = next(service for service in SERVICES if service.name == "async-inventory")
+    # A connection per consumer and one to publish: each has to have tried.
+    with _running(inventory, tmp_path, RABBITMQ_URL="amqp://guest:guest@rabbitmq.invalid/") as (_process, address):
+
+        def untried() -> str | None:
+            checks = httpx.get(f"{address}/health", trust_env=False).json()["checks"]
+            told = [state for name, state in checks.items() if name.startswith("async-inventory ")]
+            return None if told and all("cannot be reached" in state for state in told) else f"{checks}"
+
+        wait_until(untried, limit=20, what="The connections' account of it")
+
+
 class _Peer(BaseHTTPRequestHandler):
     """An inventory and notification service that agrees to everything; `seen` has the traceparent of each call."""
 
