@@ -2,7 +2,8 @@
 
 import os
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -15,12 +16,17 @@ MODELS: tuple[Model, ...] = ("sync", "async", "streaming")
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A service of one of the three models; `python -m module` starts it."""
+    """A service of one of the three models; `python -m module` starts it.
+
+    Attributes:
+        instance: Which of its processes it is; those beside the first have a name and a port of their own.
+    """
 
     name: str
     model: Model
     module: str
     port: int
+    instance: int = 1
 
     @property
     def metrics_port(self) -> int:
@@ -45,18 +51,28 @@ class Stack:
     tools: tuple[Tool, ...]
     ports: dict[str, int]
     groups: dict[str, tuple[str, ...]]
+    replicas: tuple[Service, ...] = ()
 
     def service(self, name: str) -> Service:
-        """The service of that name.
+        """The service, or one of the replicas, of that name.
 
         Raises:
             LabError: No service has this name.
         """
-        for service in self.services:
+        for service in (*self.services, *self.replicas):
             if service.name == name:
                 return service
         names = ", ".join(service.name for service in self.services)
         raise LabError(f"There is no service {name!r}; the services are {names}.")
+
+    def instances(self, name: str) -> tuple[Service, ...]:
+        """The processes that a service can have, its first one first.
+
+        Raises:
+            LabError: No service has this name.
+        """
+        first = self.service(name)
+        return (first, *(replica for replica in self.replicas if replica.module == first.module))
 
     def order_service(self, model: str) -> Service:
         """The service that takes a model's orders.
@@ -78,14 +94,21 @@ def load(path: Path) -> Stack:
     """
     try:
         raw = tomllib.loads(path.read_text())
+        services = tuple(Service(**entry) for entry in raw.get("service", []))
         return Stack(
-            services=tuple(Service(**entry) for entry in raw.get("service", [])),
+            services=services,
             tools=tuple(Tool(**entry) for entry in raw.get("tool", [])),
             ports=dict(raw["ports"]),
+            replicas=tuple(_replica(services, **entry) for entry in raw.get("replica", [])),
             groups={name: tuple(topics) for name, topics in raw.get("kafka", {}).get("groups", {}).items()},
         )
-    except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+    except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
         raise LabError(f"The stack file {path} cannot be used ({error}); mend it or unset LAB_STACK.") from error
+
+
+def _replica(services: Sequence[Service], *, name: str, of: str, port: int) -> Service:
+    [first] = [service for service in services if service.name == of]
+    return replace(first, name=name, port=port, instance=int(name.removeprefix(f"{of}-")))
 
 
 @cache

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lab.console import out, say
+from lab.runtime import scale as runtime_scale
 from lab.runtime.base import PartStatus
 from lab.runtime.choose import choose
 
@@ -115,7 +116,17 @@ def kill(part: Part, runtime: Runtime = None) -> None:
     say(f"{part} is dead.")
 
 
+def scale(
+    service: Annotated[str, typer.Argument(help="async-inventory or streaming-inventory.")],
+    processes: Annotated[int, typer.Argument(help="How many of it shall run, 1 to 3.")],
+    runtime: Runtime = None,
+) -> None:
+    """Have several processes of a service share its work; 1 is as `lab up` starts it."""
+    runtime_scale.scale(choose(runtime), service, processes)
+    say(f"{processes} of {service} {'runs' if processes == 1 else 'run'}.")
+
+
 def register(app: typer.Typer) -> None:
     """Add these commands to the app."""
-    for command in (setup, up, down, status, logs, stop, start, kill):
+    for command in (setup, up, down, status, logs, stop, start, kill, scale):
         app.command()(command)

@@ -2,6 +2,7 @@
 
 - `stop|start|kill PART`, as the command line has them
 - `fault SERVICE KIND VALUE`, `fault SERVICE reset`
+- `scale SERVICE COUNT`: so many processes of it run from now on
 - `bulk COUNT`: that many orders in one call, to the streaming model
 - `replay`: analytics reads its log from the beginning
 - `publish MODEL COUNT twice|malformed`: that many orders, each sent two times, or messages nobody can understand
@@ -14,12 +15,13 @@ import httpx
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from lab.commands.orders import fault_body
 from lab.errors import LabError
 from lab.experiments.messages import publish
+from lab.faults import inject
 from lab.http import post
 from lab.runtime.base import Runtime
 from lab.runtime.health import rabbitmq_user
+from lab.runtime.scale import scale
 from lab.runtime.topics import client_settings
 from lab.stack import stack
 
@@ -37,7 +39,8 @@ def perform(action: str, runtime: Runtime) -> None:
         "stop": runtime.stop,
         "start": runtime.start,
         "kill": runtime.kill,
-        "fault": _fault,
+        "fault": lambda service, kind, value=None: inject(service, kind, value),
+        "scale": lambda service, count: scale(runtime, service, int(count)),
         "bulk": lambda count: post("streaming-order", "/orders/bulk", {"count": int(count)}),
         "replay": lambda: post("streaming-analytics", "/admin/reset-offsets", {}),
         "publish": publish,
@@ -49,10 +52,6 @@ def perform(action: str, runtime: Runtime) -> None:
         verbs[verb](*arguments)
     except TypeError as error:
         raise LabError(f"The action {action!r} has the wrong arguments: {error}.") from error
-
-
-def _fault(service: str, kind: str, value: str | None = None) -> None:
-    post(service, f"/admin/{kind}", fault_body(kind, value))
 
 
 def _purge(model: str) -> None:

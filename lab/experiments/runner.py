@@ -284,7 +284,9 @@ class Runner:
 
     def _put_right(self) -> None:
         for part in self.runtime.status():
-            if part.pid is None:
+            if part.kind == "replica":
+                self.runtime.stop(part.name)
+            elif part.pid is None:
                 self.runtime.start(part.name)
         for service in stack().services:
             post(service.name, "/admin/reset", {})

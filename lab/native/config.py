@@ -122,6 +122,8 @@ def python_environment(stack: Stack, part: Service | Tool) -> dict[str, str]:
     }
     if isinstance(part, Service):
         addresses["LAB_METRICS_PORT"] = str(part.metrics_port)
+        if part.instance > 1:
+            addresses["LAB_INSTANCE"] = str(part.instance)
     for service in stack.services:
         if service.name in ("sync-inventory", "sync-notification"):
             name = service.name.replace("-", "_").upper()
@@ -177,7 +179,7 @@ def programs(stack: Stack, found: Programs) -> list[Program]:
                 stop_seconds=3,
             )
         )
-    own: tuple[Service | Tool, ...] = (*stack.tools, *stack.services)
+    own: tuple[Service | Tool, ...] = (*stack.tools, *stack.services, *stack.replicas)
     listed += [
         Program(
             part.name,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
-Kind = Literal["broker", "service", "tool"]
+Kind = Literal["broker", "service", "replica", "tool"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Runtime(Protocol):
         """Stop everything, gracefully within a limit; with `volumes`, remove the data too."""
 
     def status(self) -> Sequence[PartStatus]:
-        """Every part as it is now, brokers first."""
+        """Every part as it is now, brokers first; replicas that do not run are left out."""
 
     def logs(self, part: str, *, follow: bool = False, lines: int = 100) -> None:
         """Print the last lines of a part's log to standard output; with `follow`, go on until interrupted."""
@@ -64,7 +64,7 @@ class Runtime(Protocol):
         """Stop a part gracefully; it stays stopped until started."""
 
     def start(self, part: str) -> None:
-        """Start a part and return once it is healthy."""
+        """Start a part, or a replica of a service, and return once it is healthy."""
 
     def kill(self, part: str) -> None:
         """End a part by SIGKILL; it stays dead until started."""

@@ -19,11 +19,12 @@ from lab.native.programs import traces
 from lab.paths import CHECKOUT
 from lab.runtime import health
 from lab.runtime.base import PartStatus
-from lab.runtime.native import Part
+from lab.runtime.native import Part, served
 from lab.stack import Stack
 from lab.waiting import wait_until
 
 PROJECT = "campus-food-lab"
+PROFILES = ("--profile", "load", "--profile", "scale")
 OPTIONAL = "grafana"
 """The one part that nothing else needs: the stack starts without it where its image is not to be had."""
 
@@ -92,6 +93,7 @@ class ComposeRuntime:
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         self.parts = {part.name: part for part in self._parts()}
+        self.replicas = {replica.name: served(replica, "replica") for replica in stack.replicas}
 
     def _parts(self) -> Iterable[Part]:
         ports = self.stack.ports
@@ -109,8 +111,7 @@ class ComposeRuntime:
         for tool in self.stack.tools:
             yield Part(tool.name, "tool", (tool.port,), health.http(f"http://127.0.0.1:{tool.port}/health"))
         for service in self.stack.services:
-            url = f"http://127.0.0.1:{service.port}/health"
-            yield Part(service.name, "service", (service.port, service.metrics_port), health.http(url))
+            yield served(service, "service")
 
     # What there is.
 
@@ -210,15 +211,16 @@ class ComposeRuntime:
         if not self.containers():
             say("Nothing is running.")
         options = ("--remove-orphans", *(("--volumes",) if volumes else ()))
-        if not _shown(*_compose("--profile", "load", "down", *options)):
+        if not _shown(*_compose(*PROFILES, "down", *options)):
             raise LabError("The containers cannot be removed; see what Docker said above.")
 
     def status(self) -> list[PartStatus]:
-        """Every part with its container and its health; Grafana only where it has a container."""
+        """Every part with its container and its health; Grafana only where it has a container, replicas that run."""
         running = self.containers()
         with ThreadPoolExecutor(max_workers=8) as pool:
             memory = pool.submit(_memory, [one.id for one in running.values() if one.pid])
             parts = [part for part in self.parts.values() if part.name != OPTIONAL or part.name in running]
+            parts += [part for name, part in self.replicas.items() if name in running and running[name].pid]
             problems = list(pool.map(lambda part: _problem(part, running.get(part.name)), parts))
             return [
                 _status(part, running.get(part.name), problem, memory.result())
@@ -239,6 +241,9 @@ class ComposeRuntime:
 
     def start(self, part: str) -> None:
         """Start a container, without those it depends on; one that runs is only waited for."""
+        if part in self.replicas and part not in self.containers():
+            # `up` makes no containers for them.
+            _docker(*_compose("up", "--detach", "--no-deps", "--no-build", "--pull", "never", part), limit=60)
         _docker("start", self._container(part).id, limit=60)
         self._await([part])
 
@@ -260,9 +265,10 @@ class ComposeRuntime:
         return sum(_memory([one.id for one in self.containers().values() if one.pid]).values())
 
     def _known(self, part: str) -> Part:
-        if part not in self.parts:
-            raise LabError(f"There is no part {part!r}; the parts are {', '.join(self.parts)}.")
-        return self.parts[part]
+        known = self.parts | self.replicas
+        if part not in known:
+            raise LabError(f"There is no part {part!r}; the parts are {', '.join(known)}.")
+        return known[part]
 
     def _container(self, part: str) -> Container:
         self._known(part)
@@ -283,7 +289,7 @@ class ComposeRuntime:
             ended = [name for name in names if not (name in found and found[name].pid)]
             if ended:
                 raise LabError(f"{', '.join(ended)} ended; see `lab logs {ended[0]}`.")
-            problems = {name: self.parts[name].check() for name in names}
+            problems = {name: self._known(name).check() for name in names}
             return "; ".join(f"{name}: {problem}" for name, problem in problems.items() if problem) or None
 
         wait_until(look, limit=START_LIMIT, what=f"Health of {', '.join(names)}", hint="see `lab logs NAME`")

@@ -20,7 +20,7 @@ from lab.native.ports import require_free
 from lab.native.supervisor import ALIVE, Supervisor
 from lab.runtime import health, topics
 from lab.runtime.base import Kind, PartStatus
-from lab.stack import Stack
+from lab.stack import Service, Stack
 from lab.waiting import Check, wait_until
 
 START_LIMIT = 90.0
@@ -36,6 +36,12 @@ class Part:
     check: Check
 
 
+def served(service: Service, kind: Kind) -> Part:
+    """A service as a part."""
+    url = f"http://127.0.0.1:{service.port}/health"
+    return Part(service.name, kind, (service.port, service.metrics_port), health.http(url))
+
+
 class NativeRuntime:
     """Runs the stack under a supervisord of its own, one per lab home; see `lab.runtime.base.Runtime`."""
 
@@ -45,6 +51,7 @@ class NativeRuntime:
         self.stack = stack
         self.supervisor = Supervisor(paths.home())
         self.parts = {part.name: part for part in self._parts()}
+        self.replicas = {replica.name: served(replica, "replica") for replica in stack.replicas}
 
     def _parts(self) -> Iterable[Part]:
         ports = self.stack.ports
@@ -64,8 +71,7 @@ class NativeRuntime:
         for tool in self.stack.tools:
             yield Part(tool.name, "tool", (tool.port,), health.http(f"http://127.0.0.1:{tool.port}/health"))
         for service in self.stack.services:
-            url = f"http://127.0.0.1:{service.port}/health"
-            yield Part(service.name, "service", (service.port, service.metrics_port), health.http(url))
+            yield served(service, "service")
 
     def setup(self) -> None:
         """Install the programs that are missing."""
@@ -100,8 +106,8 @@ class NativeRuntime:
     def _require_free(self, known: dict[str, dict[str, object]], only: Iterable[str] | None = None) -> None:
         wanted = {
             port: part.name
-            for part in self.parts.values()
-            if (only is None or part.name in only) and known.get(part.name, {}).get("statename") not in ALIVE
+            for part in (self.parts.values() if only is None else map(self._known, only))
+            if known.get(part.name, {}).get("statename") not in ALIVE
             for port in part.ports
         }
         require_free(wanted)
@@ -150,7 +156,7 @@ class NativeRuntime:
                 if state not in ALIVE:
                     raise LabError(f"{name} ended{_manner(known.get(name))}{self._last_words(name)}")
             with ThreadPoolExecutor(max_workers=4) as pool:
-                found = dict(zip(pending, pool.map(lambda name: self.parts[name].check(), pending), strict=True))
+                found = dict(zip(pending, pool.map(lambda name: self._known(name).check(), pending), strict=True))
             for name in [name for name in pending if found[name] is None]:
                 pending.remove(name)
                 if len(names) > 1 or name in ("rabbitmq", "kafka"):
@@ -208,9 +214,10 @@ class NativeRuntime:
             say(f"Removed {paths.data()} and {paths.logs()}.")
 
     def status(self) -> list[PartStatus]:
-        """Every part with its process and its health."""
+        """Every part, and each replica that runs, with its process and its health."""
         known = self.supervisor.processes()
-        parts = list(self.parts.values())
+        running = [part for part in self.replicas.values() if known.get(part.name, {}).get("statename") in ALIVE]
+        parts = [*self.parts.values(), *running]
         with ThreadPoolExecutor(max_workers=8) as pool:
             return list(pool.map(lambda part: self._status(part, known.get(part.name)), parts))
 
@@ -224,9 +231,10 @@ class NativeRuntime:
         return PartStatus(part.name, part.kind, pid, uptime, memory, part.ports[0], part.check())
 
     def _known(self, part: str) -> Part:
-        if part not in self.parts:
-            raise LabError(f"There is no part {part!r}; the parts are {', '.join(self.parts)}.")
-        return self.parts[part]
+        known = self.parts | self.replicas
+        if part not in known:
+            raise LabError(f"There is no part {part!r}; the parts are {', '.join(known)}.")
+        return known[part]
 
     def _entry(self, part: str) -> dict[str, object]:
         self._known(part)

@@ -68,6 +68,8 @@ class Chassis:
             self.metrics,
             requests=service.model == "sync" or service.name.endswith("-order"),
             messages=service.model != "sync",
+            # One that joins others takes on their faults before it takes a message: see lab.runtime.scale.
+            paused=self.settings.instance > 1,
         )
         self._components: list[Component] = [self.store]
         self._at_start: list[Callable[[], Awaitable[None]]] = []

@@ -19,7 +19,7 @@ _tracer = trace.get_tracer("campus.faults")
 
 
 class Faults:
-    """What is injected now. Nothing is, after a start.
+    """What is injected now. Nothing is, after a start, unless it is to wait for being told.
 
     `delay` and `throttle` differ as latency and capacity do: a delay comes before a unit of work (a request, or
     the batch of messages that is ready) and others wait beside it; a throttle is paid for every message in turn.
@@ -29,17 +29,18 @@ class Faults:
         metrics: Where campus_fault_active is kept.
         requests: Whether the service's work is asked for over HTTP.
         messages: Whether the service reads messages, so that it can be throttled and paused.
+        paused: Whether it begins paused, reading no message until it is told to.
     """
 
-    def __init__(self, metrics: Metrics, *, requests: bool, messages: bool) -> None:
+    def __init__(self, metrics: Metrics, *, requests: bool, messages: bool, paused: bool = False) -> None:
         self._metrics = metrics
         self._requests = requests
         self.messages = messages
         self.delay = 0.0
         self.throttle = 0.0
         self.fail = False
-        self.paused = False
-        self.reset()
+        self.paused = paused and messages
+        self.publish()
 
     def state(self) -> dict[str, float | bool]:
         """What is injected, by kind; seconds or whether it is on."""

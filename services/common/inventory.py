@@ -60,6 +60,7 @@ _TALLY = (
     .where(_outcomes.c.outcome == sa.bindparam("of"))
     .values(orders=_outcomes.c.orders + sa.bindparam("more"))
 )
+_OUTCOMES = sa.select(_outcomes)
 _SHELVES = sa.select(_shelves).with_for_update()
 _PUT_BACK = sa.update(_shelves).where(_shelves.c.item == sa.bindparam("of"))
 
@@ -75,23 +76,23 @@ class Inventory:
         self._store = chassis.store
         self._metrics = chassis.metrics
         self._initial = chassis.settings.stock
+        self._first = chassis.settings.instance == 1
         chassis.at_start(self._prepare)
 
     async def _prepare(self) -> None:
-        """Stock the shelves if they are new; show the figures of earlier runs."""
+        """Stock the shelves if they are new; show what is stored, which is every instance's and every earlier run's."""
 
-        def work(connection: sa.Connection) -> dict[str, int]:
+        def work(connection: sa.Connection) -> None:
             full = {"left": self._initial, "reserved": 0, "received": self._initial}
             connection.execute(self._store.insert_new(_shelves), [{"item": item, **full} for item in MENU])
             outcomes = (OrderStatus.RESERVED.value, OrderStatus.FAILED.value)
             connection.execute(
                 self._store.insert_new(_outcomes), [{"outcome": outcome, "orders": 0} for outcome in outcomes]
             )
-            return {row.outcome: row.orders for row in connection.execute(sa.select(_outcomes))}
 
-        for outcome, orders in (await self._store.write(work)).items():
-            self._metrics.outcomes(OrderStatus(outcome), orders)
-        self._show(await self._store.read(_stock))
+        await self._store.write(work)
+        if self._first:
+            self._metrics.inventory(lambda: self._store.read_now(_figures))
 
     async def decide(self, orders: Sequence[OrderPlaced]) -> list[InventoryDecided]:
         """Reserve stock for each order or refuse, in their sequence, all in one transaction.
@@ -105,12 +106,8 @@ class Inventory:
             StoreUnavailable: Nothing was decided.
         """
         results = await self._store.write_all(_decide_all, orders)
-        for outcome, count in Counter(one.decision.outcome for one in results if one.fresh).items():
-            self._metrics.outcomes(outcome, count)
         if repeated := sum(not one.fresh for one in results):
             self._metrics.duplicates(repeated)
-        if results:
-            self._show(results[-1].stock)
         return [one.decision for one in results]
 
     async def release(self, order_id: str) -> ReservationStatus:
@@ -124,7 +121,7 @@ class Inventory:
         """
         now = time.time()
 
-        def work(connection: sa.Connection) -> tuple[ReservationStatus, Stock]:
+        def work(connection: sa.Connection) -> ReservationStatus:
             stock = _stock(connection)
             row = connection.execute(sa.select(_reservations).where(_reservations.c.order_id == order_id)).first()
             if row is None:
@@ -134,9 +131,9 @@ class Inventory:
                     "timestamp": now,
                 }
                 connection.execute(sa.insert(_reservations), [tombstone | {"reason": Refusal.RELEASED.value}])
-                return ReservationStatus.RELEASED, stock
+                return ReservationStatus.RELEASED
             if row.status != ReservationStatus.RESERVED:
-                return ReservationStatus(row.status), stock
+                return ReservationStatus(row.status)
             stock.release(row.item, row.quantity)
             _put_back(connection, stock)
             connection.execute(
@@ -144,11 +141,9 @@ class Inventory:
                 .where(_reservations.c.order_id == order_id)
                 .values(status=ReservationStatus.RELEASED.value, reason=Refusal.RELEASED.value)
             )
-            return ReservationStatus.RELEASED, stock
+            return ReservationStatus.RELEASED
 
-        status, stock = await self._store.write(work)
-        self._show(stock)
-        return status
+        return await self._store.write(work)
 
     async def restock(self, item: str | None, quantity: int) -> dict[str, int]:
         """Set the units left of `item`, or of every item, to `quantity`; return the units left by item."""
@@ -159,9 +154,7 @@ class Inventory:
             _put_back(connection, stock)
             return stock
 
-        stock = await self._store.write(work)
-        self._show(stock)
-        return _left(stock)
+        return _left(await self._store.write(work))
 
     async def left(self) -> dict[str, int]:
         """The units that can still be reserved, by item."""
@@ -175,31 +168,27 @@ class Inventory:
 
     async def processed(self) -> dict[str, int]:
         """How many orders were decided, by outcome."""
-        query = sa.select(_outcomes)
-        return await self._store.read(lambda connection: {row.outcome: row.orders for row in connection.execute(query)})
-
-    def _show(self, stock: Stock) -> None:
-        self._metrics.stock(stock.shelves)
+        return await self._store.read(_tallies)
 
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    """A decision, whether it was made just now, and the stock after all that was decided with it."""
+    """A decision, and whether it was made just now."""
 
     decision: InventoryDecided
     fresh: bool
-    stock: Stock
 
 
 def _decide_all(connection: sa.Connection, orders: Sequence[OrderPlaced]) -> list[_Result]:
     now = time.time()
-    known = _decided(connection, orders)
+    # First: it locks what another instance would decide by.
     stock = _stock(connection)
+    known = _decided(connection, orders)
     fresh: list[tuple[OrderPlaced, InventoryDecided]] = []
     results: list[_Result] = []
     for order in orders:
         decision = known.get(order.order_id) or known.get(order.message_id)
-        results.append(_Result(decision or _decide(stock, order, now), decision is None, stock))
+        results.append(_Result(decision or _decide(stock, order, now), decision is None))
         if decision is None:
             decision = known[order.order_id] = known[order.message_id] = results[-1].decision
             fresh.append((order, decision))
@@ -250,8 +239,15 @@ def _record(connection: sa.Connection, fresh: Sequence[tuple[OrderPlaced, Invent
     connection.execute(_TALLY, [{"of": outcome, "more": count} for outcome, count in counts.items()])
 
 
+def _figures(connection: sa.Connection) -> tuple[dict[str, int], Stock]:
+    return _tallies(connection), _stock(connection)
+
+
+def _tallies(connection: sa.Connection) -> dict[str, int]:
+    return {row.outcome: row.orders for row in connection.execute(_OUTCOMES)}
+
+
 def _stock(connection: sa.Connection) -> Stock:
-    # One writer per inventory, so what is read here is still true when it is put back.
     rows = connection.execute(_SHELVES)
     return Stock({row.item: Shelf(row.left, row.reserved, row.received) for row in rows})
 

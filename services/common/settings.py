@@ -33,6 +33,8 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", alias="LAB_HOST")
     port: int | None = Field(None, alias="LAB_PORT", ge=1, le=65535)
     metrics_port: int | None = Field(None, alias="LAB_METRICS_PORT", ge=1, le=65535)
+    # Which of several processes of one service this is; all of them keep what they know in the same database.
+    instance: int = Field(1, alias="LAB_INSTANCE", ge=1, le=99)
     data: Path = Field(Path(".lab/data"), alias="LAB_DATA")
     database_url: str | None = Field(None, alias="DATABASE_URL")
     admin_token: str | None = Field(None, alias="LAB_ADMIN_TOKEN")

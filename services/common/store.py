@@ -31,6 +31,9 @@ BatchWork = Callable[[sa.Connection, Sequence[Item]], Sequence[T]]
 
 _GROUP_MAX = 256
 
+_TO_WRITE = {"campus_writes": True}
+"""The execution option of a connection whose transaction will write."""
+
 _tracer = trace.get_tracer("campus.store")
 
 
@@ -148,13 +151,17 @@ class Store:
         Raises:
             StoreUnavailable: The database cannot be read.
         """
+        with _tracer.start_as_current_span("select", kind=trace.SpanKind.CLIENT, attributes=self._attributes):
+            return await asyncio.to_thread(self.read_now, work)
+
+    def read_now(self, work: Work[T]) -> T:
+        """Do as `read` does, in the caller's thread."""
 
         def run() -> T:
             with self.engine.connect() as connection:
                 return work(connection)
 
-        with _tracer.start_as_current_span("select", kind=trace.SpanKind.CLIENT, attributes=self._attributes):
-            return await asyncio.to_thread(self._mapped, run)
+        return self._mapped(run)
 
     def insert_new(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
         """An INSERT into `table` that passes over rows whose key is there already."""
@@ -198,7 +205,7 @@ class Store:
 
     def _in_one_transaction(self, group: Sequence[_Request]) -> list[Sequence[Any]]:
         answers: list[Sequence[Any]] = []
-        with self.engine.begin() as connection:
+        with self.engine.connect().execution_options(**_TO_WRITE) as connection, connection.begin():
             for work, requests in groupby(group, key=lambda request: request.work):
                 alike = list(requests)
                 results = iter(work(connection, [item for request in alike for item in request.items]))
@@ -241,7 +248,15 @@ def _engine(url: sa.URL) -> sa.Engine:
 
     @sa.event.listens_for(engine, "connect")
     def tune(connection: sqlite3.Connection, _record: object) -> None:
+        # The driver begins no transaction by itself; `begin` below does.
+        connection.isolation_level = None
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        # What a writer reads must still hold when it writes, also where another process writes to the same file.
+        immediate = connection.get_execution_options().keys() & _TO_WRITE.keys()
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
     return engine

@@ -6,7 +6,7 @@ start, at 0, so that a difference of two readings never meets an absent series.
 
 import logging
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from dataclasses import replace as copy_with
 from typing import Any
@@ -28,10 +28,10 @@ from opentelemetry.sdk.resources import Resource
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.process_collector import ProcessCollector
 
-from services.common.errors import Rejection
+from services.common.errors import Rejection, StoreUnavailable
 from services.common.settings import Service
 from services.domain.orders import OrderStatus
-from services.domain.stock import Shelf
+from services.domain.stock import Stock
 
 BUCKETS = (
     *(0.001, 0.002, 0.003, 0.005, 0.0075),
@@ -124,8 +124,9 @@ class Metrics:
     def _instruments(self, meter: metrics.Meter, *, orders: bool, notifies: bool) -> None:
         self._accepted = meter.create_counter("campus_orders_accepted", description="Orders that got a 2xx")
         self._rejected = meter.create_counter("campus_orders_rejected", description="Orders that got anything else")
-        self._outcomes = meter.create_counter(
-            "campus_order_outcomes", description="Decided by inventory, each order once"
+        self._inventory: Callable[[], tuple[Mapping[str, int], Stock]] | None = None
+        meter.create_observable_counter(
+            "campus_order_outcomes", [self._observe_outcomes], description="Decided by inventory, each order once"
         )
         self._dead = meter.create_counter("campus_messages_dead_lettered", description="Messages set aside")
         self._duplicates = meter.create_counter(
@@ -133,7 +134,6 @@ class Metrics:
         )
         self._notified = meter.create_counter("campus_notifications_sent", description="Customers notified, each once")
         self._faults = meter.create_gauge("campus_fault_active", description="1 while a fault is injected")
-        self._shelves: Mapping[str, Shelf] = {}
         meter.create_observable_gauge(
             "campus_stock_units",
             [self._observe_stock],
@@ -189,10 +189,6 @@ class Metrics:
         """Record how long an order took to its outcome, `reserved` or `failed`."""
         self._completion_seconds.record(seconds, self._model | {"outcome": outcome})
 
-    def outcomes(self, outcome: OrderStatus, orders: int) -> None:
-        """Count orders that inventory decided."""
-        self._outcomes.add(orders, self._model | {"outcome": outcome})
-
     def dead_lettered(self, reason: str, messages: int = 1) -> None:
         """Count messages set aside; `reason` is one of `DeadLetterReason`."""
         self._dead.add(messages, self._model | {"reason": reason})
@@ -213,14 +209,27 @@ class Metrics:
         """Say whether a fault is injected into this service."""
         self._faults.set(int(active), {"service": self._service.name, "fault": fault})
 
-    def stock(self, shelves: Mapping[str, Shelf]) -> None:
-        """Say what is on the shelf of each item, from now on."""
-        self._shelves = shelves
+    def inventory(self, stored: Callable[[], tuple[Mapping[str, int], Stock]]) -> None:
+        """Show, at every scrape, what the inventory has stored: how many orders by outcome, and the stock."""
+        self._inventory = stored
+
+    def _stored(self) -> tuple[Mapping[str, int], Stock] | None:
+        try:
+            return None if self._inventory is None else self._inventory()
+        except StoreUnavailable:
+            # Health says so; a series without a sample is better than a wrong one.
+            return None
+
+    def _observe_outcomes(self, _options: CallbackOptions) -> Iterable[Observation]:
+        if stored := self._stored():
+            for outcome, orders in stored[0].items():
+                yield Observation(orders, self._model | {"outcome": outcome})
 
     def _observe_stock(self, _options: CallbackOptions) -> Iterable[Observation]:
-        for item, shelf in self._shelves.items():
-            for state, units in asdict(shelf).items():
-                yield Observation(units, self._model | {"item": item, "state": state})
+        if stored := self._stored():
+            for item, shelf in stored[1].shelves.items():
+                for state, units in asdict(shelf).items():
+                    yield Observation(units, self._model | {"item": item, "state": state})
 
 
 def configure_logs(log_format: str, service: Service) -> None:

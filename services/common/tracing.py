@@ -59,7 +59,13 @@ def start_tracing(service: Service, settings: Settings, meters: metrics.MeterPro
         return lambda: None
     _set_defaults()
     provider = TracerProvider(
-        resource=Resource.create({"service.name": service.name, "service.namespace": "campus-food"}),
+        resource=Resource.create(
+            {
+                "service.name": service.name,
+                "service.namespace": "campus-food",
+                "service.instance.id": f"{service.name}-{settings.instance}",
+            }
+        ),
         span_limits=SpanLimits(max_links=LINKS_MAX),
         meter_provider=metrics.NoOpMeterProvider(),
     )

@@ -327,6 +327,8 @@ class Consumer(Background, Generic[T]):
 
     def _on_revoke(self, _consumer: kafka.Consumer, _partitions: list[TopicPartition]) -> None:
         self._assigned = False
+        # The partitions may be another member's from now on, and so is the place to go on from.
+        self._ends = {}
 
     async def _turn(self, consumer: kafka.Consumer) -> None:
         """Take a batch, work on it, commit."""

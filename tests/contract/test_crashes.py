@@ -50,7 +50,7 @@ class Customers:
             self.some_accepted.set()
 
 
-def _order_while(model: Model, disturb: Callable[[], None]) -> Customers:
+def order_while(model: Model, disturb: Callable[[], None]) -> Customers:
     """Have customers order; call `disturb` when some orders are accepted and more are on their way."""
     customers = Customers(model)
     ordering = Thread(target=customers.order, args=(ORDERS,))
@@ -78,7 +78,7 @@ class Ledger:
         )
 
 
-def _assert_balance(model: Model, before: Ledger, customers: Customers) -> None:
+def assert_balance(model: Model, before: Ledger, customers: Customers) -> None:
     """Every accepted order ended once as reserved, and exactly the reserved orders hold stock."""
 
     def unbalanced() -> str | None:
@@ -109,9 +109,9 @@ def test_no_accepted_order_is_lost_with_its_order_service(model: Model, stack: R
         stack.kill(model.order)
         stack.start(model.order)
 
-    customers = _order_while(model, disturb)
+    customers = order_while(model, disturb)
     assert customers.answers[0] > 0, "the kill met no order on its way"
-    _assert_balance(model, before, customers)
+    assert_balance(model, before, customers)
 
 
 def test_every_order_ends_once_over_a_kill_of_the_inventory(model: Model, stack: Runtime) -> None:
@@ -124,8 +124,8 @@ def test_every_order_ends_once_over_a_kill_of_the_inventory(model: Model, stack:
         stack.kill(model.inventory)
         stack.start(model.inventory)
 
-    customers = _order_while(model, disturb)
-    _assert_balance(model, before, customers)
+    customers = order_while(model, disturb)
+    assert_balance(model, before, customers)
     if model in EVENTUAL:
         assert customers.answers == {model.accepted: ORDERS}
     else:
@@ -142,7 +142,7 @@ def test_a_stopped_inventory_loses_nothing(eventual: Model, stack: Runtime) -> N
     assert customers.answers == {eventual.accepted: KILL_AFTER}
     assert get(eventual.order, "/orders/summary")["placed"] == before.orders["placed"] + KILL_AFTER
     stack.start(eventual.inventory)
-    _assert_balance(eventual, before, customers)
+    assert_balance(eventual, before, customers)
 
 
 def test_a_killed_last_service_misses_nothing(model: Model, stack: Runtime) -> None:

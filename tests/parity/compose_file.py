@@ -37,9 +37,9 @@ def read() -> Compose:
     return parsed
 
 
-def without_profile(compose: Compose) -> dict[str, Compose]:
-    """The services that `docker compose up` starts."""
-    return {name: service for name, service in compose["services"].items() if "profiles" not in service}
+def without_load(compose: Compose) -> dict[str, Compose]:
+    """The services that `docker compose up` starts, and the replicas that `lab scale` does."""
+    return {name: service for name, service in compose["services"].items() if "load" not in service.get("profiles", [])}
 
 
 def native_programs(stack: Stack) -> dict[str, Program]:
@@ -62,16 +62,16 @@ def differences(compose: Compose, stack: Stack) -> list[str]:
 
 
 def _parts(compose: Compose, stack: Stack) -> Iterator[str]:
-    ours, theirs = set(without_profile(compose)) - COMPOSE_ALONE, set(native_programs(stack)) - NATIVE_ALONE
+    ours, theirs = set(without_load(compose)) - COMPOSE_ALONE, set(native_programs(stack)) - NATIVE_ALONE
     for name in sorted(ours ^ theirs):
         yield f"{name} is started by {'compose' if name in ours else 'native'} alone"
 
 
 def _own_programs(compose: Compose, stack: Stack) -> Iterator[str]:
     programs = native_programs(stack)
-    own: tuple[Service | Tool, ...] = (*stack.services, *stack.tools)
+    own: tuple[Service | Tool, ...] = (*stack.services, *stack.replicas, *stack.tools)
     for part in own:
-        service = without_profile(compose).get(part.name, {})
+        service = without_load(compose).get(part.name, {})
         if service.get("command") != ["python", *programs[part.name].command[1:]]:
             yield f"{part.name} runs {service.get('command')}"
         metrics = [part.metrics_port] if isinstance(part, Service) else []

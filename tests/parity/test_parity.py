@@ -68,16 +68,18 @@ def test_every_setting_of_a_service_can_be_given_to_both(monkeypatch: pytest.Mon
         monkeypatch.setenv(name, "7")
     native = config.python_environment(stack(), stack().services[0])
     assert {name for name in _passed_on() if native.get(name) != "7"} == set()
-    # One database for all would be no database per service.
-    aliases = {str(field.alias) for field in Settings.model_fields.values()} - {"DATABASE_URL"}
+    # One database for all would be no database per service; which instance it is, no user says.
+    aliases = {str(field.alias) for field in Settings.model_fields.values()} - {"DATABASE_URL", "LAB_INSTANCE"}
     assert aliases - set(SERVICES["sync-order"]["environment"]) == set()
 
 
 def test_the_command_line_knows_the_same_parts() -> None:
     """`lab status` lists the same parts, kinds and ports over either runtime, but for what only one of them needs."""
-    native = {n: (p.kind, p.ports[0]) for n, p in NativeRuntime(stack()).parts.items() if n not in NATIVE_ALONE}
-    compose = {n: (p.kind, p.ports[0]) for n, p in ComposeRuntime(stack()).parts.items() if n not in COMPOSE_ALONE}
-    assert compose == native
+    native, compose = NativeRuntime(stack()), ComposeRuntime(stack())
+    assert {n: (p.kind, p.ports[0]) for n, p in native.parts.items() if n not in NATIVE_ALONE} == {
+        n: (p.kind, p.ports[0]) for n, p in compose.parts.items() if n not in COMPOSE_ALONE
+    }
+    assert native.replicas.keys() == compose.replicas.keys() == {replica.name for replica in stack().replicas}
     assert COMPOSE["name"] == PROJECT
 
 
@@ -141,18 +143,22 @@ def test_containers_have_no_more_rights_than_they_need() -> None:
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert not {"cap_add", "privileged", "network_mode", "pid"} & set(service), name
         assert len(published(service)) == len(service.get("ports", [])), f"{name} is open to the network"
-    assert len(OWN) == 13
+    assert len(OWN) == 17
     assert all(service["read_only"] and "user" not in service for service in OWN.values())
     assert re.findall(r"^USER (\S+)", (CHECKOUT / "Dockerfile").read_text(), re.M) == ["lab"]
 
 
 def test_memory_limits_add_up_to_four_gigabytes_at_most() -> None:
-    """Every container has a limit, and all of them together, load generators included, fit in 4 GB."""
+    """Every container has a limit, and all of them fit in 4 GB, with the load generators or with the replicas."""
     limits = {
         name: int(re.fullmatch(r"(\d+)m", service["mem_limit"])[1]) * service.get("scale", 1)  # type: ignore[index]
         for name, service in SERVICES.items()
     }
-    assert sum(limits.values()) <= 4096, limits
+    for profile in ("load", "scale"):
+        together = {
+            name: limit for name, limit in limits.items() if set(SERVICES[name].get("profiles", [])) <= {profile}
+        }
+        assert sum(together.values()) <= 4096, (profile, together)
 
 
 def test_everything_that_stays_up_says_whether_it_is_healthy() -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from lab.commands.orders import fault_body
 from lab.errors import LabError
+from lab.faults import fault_body
 from lab.native.ports import require_free
 from lab.paths import CHECKOUT
 from lab.stack import load

@@ -1,0 +1,28 @@
+"""How many processes of a service run."""
+
+from lab.errors import LabError
+from lab.faults import copy
+from lab.runtime.base import Runtime
+from lab.stack import stack
+
+
+def scale(runtime: Runtime, service: str, processes: int) -> None:
+    """Start or stop replicas of a service until that many processes of it run, the first one among them.
+
+    A replica starts paused, and reads its first message when it has the faults of the first one.
+
+    Raises:
+        LabError: The service cannot have so many or so few, or one does not start.
+    """
+    instances = [instance.name for instance in stack().instances(service)]
+    if not 1 <= processes <= len(instances):
+        raise LabError(f"{service} can have 1 to {len(instances)} processes, so not {processes}.")
+    running = {part.name for part in runtime.status() if part.pid}
+    for name in instances[:processes]:
+        if name not in running:
+            runtime.start(name)
+            if name != service:
+                copy(service, name)
+    for name in instances[processes:]:
+        if name in running:
+            runtime.stop(name)
