@@ -13,10 +13,10 @@ _ON, _OFF = ("on", "true", "1", "yes"), ("off", "false", "0", "no")
 
 
 def inject(service: str, kind: str, value: str | None) -> Any:
-    """Set a fault of a service and of its replicas that run; `reset` ends all of them.
+    """Set a fault of a service and of its replicas that run, or of one replica; `reset` ends all of them.
 
     Returns:
-        What is injected into the service then.
+        What is injected into the service, or that replica, then.
 
     Raises:
         LabError: There is no such service or fault, the value does not fit it, or the service refuses it.

@@ -66,12 +66,14 @@ class Stack:
         raise LabError(f"There is no service {name!r}; the services are {names}.")
 
     def instances(self, name: str) -> tuple[Service, ...]:
-        """The processes that a service can have, its first one first.
+        """The processes that a service can have, its first one first; of a replica, itself alone.
 
         Raises:
             LabError: No service has this name.
         """
         first = self.service(name)
+        if first.instance > 1:
+            return (first,)
         return (first, *(replica for replica in self.replicas if replica.module == first.module))
 
     def order_service(self, model: str) -> Service:

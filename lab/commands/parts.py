@@ -106,7 +106,7 @@ def stop(part: Part, runtime: Runtime = None) -> None:
 
 def start(part: Part, runtime: Runtime = None) -> None:
     """Start a part and wait until it is healthy."""
-    choose(runtime).start(part)
+    runtime_scale.start(choose(runtime), part)
     say(f"{part} is healthy.")
 
 

@@ -21,7 +21,7 @@ from lab.faults import inject
 from lab.http import post
 from lab.runtime.base import Runtime
 from lab.runtime.health import rabbitmq_user
-from lab.runtime.scale import scale
+from lab.runtime.scale import scale, start
 from lab.runtime.topics import client_settings
 from lab.stack import stack
 
@@ -37,7 +37,7 @@ def perform(action: str, runtime: Runtime) -> None:
     verb, *arguments = action.split()
     verbs: Mapping[str, Verb] = {
         "stop": runtime.stop,
-        "start": runtime.start,
+        "start": lambda part: start(runtime, part),
         "kill": runtime.kill,
         "fault": lambda service, kind, value=None: inject(service, kind, value),
         "scale": lambda service, count: scale(runtime, service, int(count)),

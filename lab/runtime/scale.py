@@ -6,10 +6,21 @@ from lab.runtime.base import Runtime
 from lab.stack import stack
 
 
+def start(runtime: Runtime, part: str) -> None:
+    """Start a part and return once it is healthy; a replica reads its first message with the faults of the first one.
+
+    Raises:
+        LabError: It does not start.
+    """
+    runtime.start(part)
+    for replica in stack().replicas:
+        if replica.name == part:
+            # It has begun paused.
+            copy(part.removesuffix(f"-{replica.instance}"), part)
+
+
 def scale(runtime: Runtime, service: str, processes: int) -> None:
     """Start or stop replicas of a service until that many processes of it run, the first one among them.
-
-    A replica starts paused, and reads its first message when it has the faults of the first one.
 
     Raises:
         LabError: The service cannot have so many or so few, or one does not start.
@@ -20,9 +31,7 @@ def scale(runtime: Runtime, service: str, processes: int) -> None:
     running = {part.name for part in runtime.status() if part.pid}
     for name in instances[:processes]:
         if name not in running:
-            runtime.start(name)
-            if name != service:
-                copy(service, name)
+            start(runtime, name)
     for name in instances[processes:]:
         if name in running:
             runtime.stop(name)

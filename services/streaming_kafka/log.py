@@ -323,6 +323,9 @@ class Consumer(Background, Generic[T]):
 
     def _on_assign(self, consumer: kafka.Consumer, partitions: list[TopicPartition]) -> None:
         consumer.assign(partitions)
+        if self._faults.paused:
+            # Else the poll that brought the partitions goes on to fetch from them.
+            consumer.pause(partitions)
         self._assigned = True
 
     def _on_revoke(self, _consumer: kafka.Consumer, _partitions: list[TopicPartition]) -> None:

@@ -9,7 +9,7 @@ from threading import Event, Thread
 import httpx
 
 from lab.runtime.base import Runtime
-from tests.contract.calls import becomes, call, eventually, get, post
+from tests.contract.calls import SETTLE_LIMIT, becomes, call, eventually, get, post
 from tests.contract.models import EVENTUAL, MODELS, Model
 
 CLIENTS = 8
@@ -78,7 +78,7 @@ class Ledger:
         )
 
 
-def assert_balance(model: Model, before: Ledger, customers: Customers) -> None:
+def assert_balance(model: Model, before: Ledger, customers: Customers, limit: float = SETTLE_LIMIT) -> None:
     """Every accepted order ended once as reserved, and exactly the reserved orders hold stock."""
 
     def unbalanced() -> str | None:
@@ -93,7 +93,7 @@ def assert_balance(model: Model, before: Ledger, customers: Customers) -> None:
             return f"{now.received:g} units received, {now.left:g} left, {now.reserved:g} reserved"
         return None
 
-    eventually(unbalanced, f"the balance of the {model} ledger")
+    eventually(unbalanced, f"the balance of the {model} ledger", limit)
     assert len(set(customers.accepted)) == len(customers.accepted) >= KILL_AFTER
     ended = Counter(model.status(order_id) for order_id in customers.accepted)
     assert ended == {model.reserved: len(customers.accepted)}
