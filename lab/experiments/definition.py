@@ -51,6 +51,8 @@ class Phase(_Strict):
     Attributes:
         name: Claims name it so.
         seconds: How long it lasts; absent when `until` ends it.
+        settle: Seconds at its start that no measure counts: until what was asked for before is answered, and
+            Prometheus, which looks once a second, has seen it.
         rate: Orders per second and model that arrive meanwhile; none when 0.
         cause: Actions at its start that the control leaves out: what the experiment is about.
         do: Actions at its start, in every run.
@@ -62,6 +64,7 @@ class Phase(_Strict):
 
     name: str = Field(pattern=r"^[a-z]\w*$")
     seconds: float | None = Field(None, gt=0, le=600)
+    settle: float = Field(0, ge=0)
     rate: float = Field(0, ge=0, le=5000)
     cause: tuple[str, ...] = ()
     do: tuple[str, ...] = ()
@@ -73,6 +76,8 @@ class Phase(_Strict):
     def _ends(self) -> "Phase":
         if (self.seconds is None) == (self.until is None):
             raise ValueError(f"phase {self.name}: it needs either `seconds` or `until`")
+        if self.settle and self.settle >= (self.seconds or 0):
+            raise ValueError(f"phase {self.name}: nothing is left of it once it has settled")
         return self
 
 

@@ -216,7 +216,7 @@ class Runner:
             for action in phase.sabotage:
                 self._perform(action, experiment)
             end = self.prometheus.now() if not phase.rate else time.time()
-            result.spans[phase.name] = start, end
+            result.spans[phase.name] = start + phase.settle, end
 
     def _until(self, phase: Phase, experiment: Experiment, result: Result, began: float, start: float) -> None:
         limit = min(phase.limit, SABOTAGED_LIMIT) if result.variant == "sabotaged" else phase.limit
