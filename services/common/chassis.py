@@ -30,6 +30,10 @@ _LIBRARIES = ("fastapi", "uvicorn", "httpx", "pika", "confluent-kafka", "sqlalch
 GRACE = 15
 """Seconds a service has to finish what it began when it is told to stop."""
 
+KEEP_ALIVE = 75
+"""Seconds for which an idle connection is kept: longer than any client of the lab keeps one (aiohttp: 15), so that none
+is closed at the moment in which its next request is sent."""
+
 _log = logger("campus.service")
 
 
@@ -197,6 +201,7 @@ def serve(service: Service, create_app: Callable[[Settings], FastAPI]) -> None:
         access_log=False,
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE,
+        timeout_keep_alive=KEEP_ALIVE,
         server_header=False,
     )
     # All is stopped and stored; a library's thread that still waits for a broker must not keep the process.

@@ -44,7 +44,8 @@ class Peers:
         self._reserve = httpx.URL(f"{settings.sync_inventory_url}/reserve")
         self._release = httpx.URL(f"{settings.sync_inventory_url}/release")
         self._send = httpx.URL(f"{settings.sync_notification_url}/send")
-        self._limits = {"timeout": httpx.Timeout(settings.sync_timeout).as_dict()}
+        # Waiting for one of the connections is waiting for the answer, not for a peer that accepts none.
+        self._limits = {"timeout": httpx.Timeout(settings.sync_timeout, pool=None).as_dict()}
 
     async def start(self) -> None:
         """Open the client."""
