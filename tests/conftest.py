@@ -1,24 +1,12 @@
-"""The stack that tests run against: the one that runs, else one that is started and stopped for them; who shares it."""
+"""The stack that tests run against: the one that runs, else one that is started and stopped for them."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from lab.errors import LabError
 from lab.runtime.base import Runtime
 from lab.runtime.choose import choose
-
-_ALONE = ("unit", "loadtests", "parity", "ways_in")
-"""Folders of tests that need no stack, unless they ask for it."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep what uses the one stack in one process, in its sequence, when tests are spread over several."""
-    for item in items:
-        folder = item.path.relative_to(Path(__file__).parent).parts[0]
-        if folder not in _ALONE or "stack" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("stack"))
 
 
 @pytest.fixture(scope="session")
