@@ -11,8 +11,8 @@ from lab.experiments.show import explained
 from lab.prometheus import of_stack
 from lab.runtime.base import Runtime
 
-QUICK = ("latency", "burst", "lag", "duplicates")
-"""The main three, and what takes seconds; the others run with `pytest -m long tests/experiments`."""
+QUICK = ("latency", "burst", "lag")
+"""The main three; the others run with `pytest -m long tests/experiments`."""
 
 RUNS = [
     pytest.param(name, variant, id=f"{name}, {variant}", marks=() if name in QUICK else pytest.mark.long)
