@@ -22,8 +22,8 @@ lint: python ## Check style, format, types and import rules.
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-test: setup lint ## Lint, then run all the tests on a running stack, started if need be.
-	.venv/bin/pytest
+test: setup lint ## Lint, then run all the tests: those of a stack in turn, those that need none beside them.
+	.venv/bin/pytest --numprocesses=2
 
 clean: ## Stop the stack; remove its data, logs and the Python environment. The cache of programs stays.
 	@if [ -x $(LAB) ]; then $(LAB) down --volumes; fi

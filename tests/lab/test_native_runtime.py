@@ -23,6 +23,7 @@ import pytest
 
 from lab.native.supervisor import MARK
 from lab.paths import CHECKOUT
+from tests.ports import free_ports
 
 pytestmark = [
     pytest.mark.timeout(240),
@@ -74,16 +75,6 @@ class Lab:
             return process.environ().get(MARK) == str(self.home) or str(self.home) in " ".join(process.cmdline())
         except (psutil.Error, OSError):
             return False
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on, all distinct."""
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
 
 
 @pytest.fixture(scope="module")

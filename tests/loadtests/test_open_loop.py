@@ -15,6 +15,7 @@ import pytest
 import tenacity
 
 from tests.loadtests.fake_service import FakeService
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 STALL = 2.0
@@ -68,13 +69,6 @@ def response_times(folder: Path) -> list[float]:
     """Every response time in Locust's own statistics, in seconds, ascending."""
     (entry,) = json.loads((folder / "locust.json").read_text())
     return sorted(float(ms) / 1000 for ms, count in entry["response_times"].items() for _ in range(count))
-
-
-def free_port() -> str:
-    """A loopback port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
 
 
 @pytest.mark.parametrize("model", ["sync", "async", "streaming"])
@@ -150,7 +144,7 @@ def test_too_many_in_flight_make_the_run_invalid(load: Load) -> None:
 
 def test_workers_share_one_schedule(load: Load) -> None:
     """Two workers send together what one generator sends, and the master adds up and judges."""
-    port = free_port()
+    port = str(free_port())
     options = ["--rate", "400", "--duration", "0.4", "--seed", "11"]
     with FakeService() as alone:
         assert load.run(alone, *options)[0] == 0
@@ -253,7 +247,7 @@ def test_a_stopped_run_reports_what_it_did(load: Load, number: signal.Signals) -
 @contextmanager
 def web_ui(*arguments: str) -> Iterator[httpx.Client]:
     """Locust with its web UI, and a client of it."""
-    port = free_port()
+    port = str(free_port())
     command = [sys.executable, "-m", "locust", *arguments, "--web-host", "127.0.0.1", "--web-port", port]
     with (
         subprocess.Popen(  # noqa: S603 - our own command

@@ -25,6 +25,7 @@ from lab.waiting import wait_until
 from services.common.chassis import serve
 from services.sync_rest.order import SERVICE as ORDER
 from services.sync_rest.order import create_app
+from tests.ports import free_port
 
 SERVICES = stack().services
 TOKEN = "open-sesame"  # noqa: S105
@@ -48,12 +49,6 @@ OF_CONSUMERS = {("campus_messages_dead_lettered_total", ("model", "reason"))}
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
-def _free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @dataclass
 class Alone:
     """A service that runs in this process."""
@@ -73,7 +68,7 @@ class Alone:
 
 
 def _environment(data: Path, **settings: str) -> dict[str, str]:
-    nowhere = f"127.0.0.1:{_free_port()}"
+    nowhere = f"127.0.0.1:{free_port()}"
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("LAB_", "OTEL_", "DATABASE_"))}
     return clean | {
         "LAB_DATA": str(data),
@@ -90,7 +85,7 @@ def _environment(data: Path, **settings: str) -> dict[str, str]:
 @contextmanager
 def _running(service: Service, data: Path, **settings: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """The service as a process of its own, and its address, once it answers; ended with the block."""
-    port, metrics_port = _free_port(), _free_port()
+    port, metrics_port = free_port(), free_port()
     process = subprocess.Popen(  # noqa: S603
         [sys.executable, "-m", service.module],
         env=_environment(data, LAB_PORT=str(port), LAB_METRICS_PORT=str(metrics_port), **settings),
@@ -119,7 +114,7 @@ def _running(service: Service, data: Path, **settings: str) -> Iterator[tuple[su
 def alone(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, Alone]]:
     """Each service in turn, new, in this process, with an admin token."""
     service: Service = request.param
-    port, metrics_port = _free_port(), _free_port()
+    port, metrics_port = free_port(), free_port()
     environment = _environment(
         tmp_path_factory.mktemp(service.name),
         LAB_ADMIN_TOKEN=TOKEN,
@@ -263,7 +258,7 @@ def test_a_wrong_setting_is_all_that_is_printed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("which", ["LAB_PORT", "LAB_METRICS_PORT"])
 def test_a_taken_port_is_one_sentence(tmp_path: Path, which: str) -> None:
     """A port that another program holds ends the start with a sentence that names the port and the way out."""
-    ports = {"LAB_PORT": str(_free_port()), "LAB_METRICS_PORT": str(_free_port())}
+    ports = {"LAB_PORT": str(free_port()), "LAB_METRICS_PORT": str(free_port())}
     with closing(socket.socket()) as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
@@ -279,8 +274,8 @@ def test_data_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     said = _ends(
         stack().service("sync-inventory"),
         tmp_path / "file" / "data",
-        LAB_PORT=str(_free_port()),
-        LAB_METRICS_PORT=str(_free_port()),
+        LAB_PORT=str(free_port()),
+        LAB_METRICS_PORT=str(free_port()),
     )
     assert str(tmp_path / "file" / "data") in said
     assert "LAB_DATA" in said
@@ -289,7 +284,7 @@ def test_data_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
 def test_a_broken_database_is_one_sentence(tmp_path: Path) -> None:
     """A database file that is none ends the start with a sentence that names it."""
     (tmp_path / "sync-order.db").write_bytes(b"this is no database" * 1000)
-    ports = {"LAB_PORT": str(_free_port()), "LAB_METRICS_PORT": str(_free_port())}
+    ports = {"LAB_PORT": str(free_port()), "LAB_METRICS_PORT": str(free_port())}
     assert "sync-order.db" in _ends(stack().service("sync-order"), tmp_path, **ports)
 
 
@@ -341,7 +336,7 @@ def test_the_sampler_is_the_users(tmp_path: Path, sampler: str, fewest: int, mos
             "LAB_TRACES": "on",
             "OTEL_TRACES_SAMPLER": sampler,
             "OTEL_TRACES_SAMPLER_ARG": "0.1",
-            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{_free_port()}",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}",
         }
         order = next(service for service in SERVICES if service.name == ORDER.name)
         with _running(order, tmp_path, **settings) as (_process, address), httpx.Client(trust_env=False) as client:
