@@ -249,6 +249,7 @@ class Consumer(Background, Generic[T]):
         self._ends: Offsets = {}
         self._stopping = False
         self._assigned = False
+        self._revoked = False
         self._error: str | None = "not connected yet"
         chassis.runs(self)
 
@@ -330,6 +331,7 @@ class Consumer(Background, Generic[T]):
 
     def _on_revoke(self, _consumer: kafka.Consumer, _partitions: list[TopicPartition]) -> None:
         self._assigned = False
+        self._revoked = True
         # The partitions may be another member's from now on, and so is the place to go on from.
         self._ends = {}
 
@@ -348,7 +350,10 @@ class Consumer(Background, Generic[T]):
         if first is None:
             return []
         limit = self._faults.batch_limit(self._settings.kafka_batch)
-        taken = [first, *(consumer.consume(limit - 1, 0) if limit > 1 else [])]
+        self._revoked = False
+        more = consumer.consume(limit - 1, 0) if limit > 1 else []
+        # Revoked meanwhile, the first one is another member's; librdkafka drops such records from `more` itself.
+        taken = more if self._revoked else [first, *more]
         return [message for message in taken if self._is_record(message)]
 
     def _is_record(self, message: kafka.Message) -> bool:
